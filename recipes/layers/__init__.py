@@ -1,0 +1,1 @@
+"""Keras layers and blocks that two or more families use."""

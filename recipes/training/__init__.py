@@ -1,0 +1,1 @@
+"""Training: runs, precision, checkpoints, optimizers, prediction."""
