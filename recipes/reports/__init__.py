@@ -1,0 +1,1 @@
+"""Plots, tables and model cards: what a person sees of a run."""

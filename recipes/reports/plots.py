@@ -1,0 +1,175 @@
+"""Plots of a training, as Matplotlib figures without global state: nothing here uses pyplot."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE, GREY, INK = "#2563eb", "#ea7317", "#9ca3af", "#1f2937"
+BLUES = LinearSegmentedColormap.from_list("recipes", ["#ffffff", "#bfd3fb", BLUE, "#12296b"])
+
+
+def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list]:
+    """An empty figure in inches and its axes in reading order, in the package's style."""
+    made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = list(np.ravel(made.subplots(rows, columns, squeeze=False)))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(GREY)
+        ax.tick_params(colors=INK, labelsize=9)
+        ax.title.set_fontsize(11)
+    return made, axes
+
+
+def save(made: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG at 150 dots an inch."""
+    made.savefig(path, dpi=150)
+    return Path(path)
+
+
+def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
+    """Each metric over the epochs, training and validation in one panel.
+
+    Args:
+        history: metric to its values, one for each epoch, as in `History.history`.
+    """
+    names = [k for k in history if not k.startswith("val_") and k not in ("epoch", "learning_rate")]
+    made, axes = figure(4.6 * len(names), 3.4, 1, len(names))
+    for ax, name in zip(axes, names, strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        marker = "o" if len(epochs) < 30 else None
+        ax.plot(epochs, history[name], color=GREY, marker=marker, markersize=3, label="training")
+        validation = history.get(f"val_{name}")
+        if validation is not None:
+            ax.plot(epochs, validation, color=BLUE, marker=marker, markersize=4, label="validation")
+            rises = name not in ("loss", "mae", "mse") and "error" not in name
+            best = int(np.argmax(validation) if rises else np.argmin(validation))
+            ax.annotate(
+                f"{validation[best]:.4g}",
+                (epochs[best], validation[best]),
+                xytext=(0, -14 if rises else 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color=BLUE,
+            )
+        ax.set_title(name)
+        ax.set_xlabel("epoch", color=INK)
+        ax.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.margins(y=0.15)
+        ax.legend(frameon=False, fontsize=9)
+    return made
+
+
+def confusion_matrix(
+    truth: np.ndarray, predicted: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    """How often each class (row) was taken for each class (column).
+
+    Args:
+        truth: labels, int (n,).
+        predicted: labels, int (n,).
+        class_names: names of the labels 0, 1, ...
+    """
+    count = len(class_names)
+    matrix = np.zeros((count, count), int)
+    np.add.at(matrix, (truth, predicted), 1)
+    side = min(12.0, 2.4 + 0.45 * max(count, 4))
+    made, (ax,) = figure(side + 0.6, side)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    ax.imshow(share, cmap=BLUES, vmin=0, vmax=1)
+    if count <= 30:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            color = "white" if share[row, column] > 0.5 else INK
+            ax.text(
+                column, row, matrix[row, column], ha="center", va="center", color=color, fontsize=8
+            )
+        ax.set_xticks(
+            range(count),
+            class_names,
+            rotation=45 if _wide(class_names) else 0,
+            ha="right" if _wide(class_names) else "center",
+        )
+        ax.set_yticks(range(count), class_names)
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    ax.set_title(f"{accuracy:.2%} of {matrix.sum():,} right")
+    ax.set_xlabel("predicted", color=INK)
+    ax.set_ylabel("true", color=INK)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return made
+
+
+def _wide(names: Sequence[str]) -> bool:
+    return max(map(len, names)) > 3
+
+
+def mistakes(
+    images: np.ndarray,
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    most: int = 24,
+) -> Figure:
+    """The misclassified pictures, those first that the network was surest of.
+
+    Args:
+        images: raw pictures, (n, height, width, channels), of any range.
+        truth: labels, int (n,).
+        probabilities: (n, classes).
+        class_names: names of the labels.
+        most: pictures shown.
+    """
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    sureness = probabilities[wrong, predicted[wrong]]
+    chosen = wrong[np.argsort(-sureness, kind="stable")][:most]
+    columns = min(8, max(4, len(chosen)))
+    rows = max(1, math.ceil(len(chosen) / columns))
+    made, axes = figure(1.35 * columns, 1.75 * rows + 0.4, rows, columns)
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, index in zip(axes, chosen, strict=False):
+        show(ax, images[index])
+        label = predicted[index]
+        ax.set_title(
+            f"{class_names[label]}  {probabilities[index, label]:.0%}\ntrue: "
+            f"{class_names[truth[index]]}",
+            fontsize=8,
+            color=INK,
+        )
+    made.suptitle(f"{len(wrong):,} of {len(truth):,} wrong; the surest mistakes", fontsize=11)
+    return made
+
+
+def show(ax: Axes, image: np.ndarray) -> None:
+    """One raw picture, (height, width, channels), grey or colour, of any range."""
+    image = np.asarray(image, "float32")
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 1:
+        low, high = (0.0, 255.0) if low >= 0 and high <= 255 else (low, high)
+        image = (image - low) / max(high - low, 1e-6)
+    if image.shape[-1] == 1:
+        ax.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
+    else:
+        ax.imshow(image)
+
+
+def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> Figure:
+    """A regression's predictions against the truth, both (n,), in the target's own units."""
+    made, (ax,) = figure(4.6, 4.4)
+    ax.scatter(truth, predicted, s=14, color=BLUE, alpha=0.5, linewidths=0)
+    ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+    ax.plot(ends, ends, color=GREY, linewidth=1)
+    residual = float(((truth - predicted) ** 2).sum())
+    total = float(((truth - truth.mean()) ** 2).sum()) or 1.0
+    ax.set_title(f"test part: R² = {1 - residual / total:.3f}")
+    ax.set_xlabel("true", color=INK)
+    ax.set_ylabel("predicted", color=INK)
+    return made

@@ -1,0 +1,22 @@
+"""Devices that JAX sees."""
+
+import jax
+
+from recipes.training.precision import Device
+
+
+def devices() -> list[Device]:
+    """CPU, GPUs and TPUs."""
+    found = []
+    for device in jax.devices():
+        kind = {"cuda": "gpu", "rocm": "gpu"}.get(device.platform, device.platform)
+        capability = float(getattr(device, "compute_capability", 0) or 0) if kind == "gpu" else 0
+        found.append(
+            Device(
+                device.device_kind,
+                kind,
+                bfloat16=kind == "tpu" or capability >= 8,
+                float16=capability >= 7,
+            )
+        )
+    return found
