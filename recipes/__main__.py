@@ -6,7 +6,10 @@ A thin shell over the Python functions. The flags of `train` and `tune` come fro
 
 import argparse
 import ast
+import contextlib
+import difflib
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -22,8 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     traceback = "--traceback" in arguments
     if traceback:
         arguments.remove("--traceback")
-    # TensorFlow's start-up messages are no news to anyone; set the variable to see them.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         options, rest = _parser().parse_known_args(arguments)
         if rest and options.command not in ("train", "tune"):
@@ -44,8 +45,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _start_backend() -> None:
+    """Import Keras without the pages that TensorFlow writes about what it did not find.
+
+    They come from C++, so that only the file descriptor can be silenced.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return  # the user asked for messages
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 2)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, silence)
+        os.dup2(silence, 2)
+        import keras
+
+        keras.ops.zeros(1)  # the first tensor looks for devices
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage, too, is one line, and names the nearest flag."""
+
+    def error(self, message: str) -> None:
+        """Print the line and exit with 2."""
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        for word in message.split():
+            near = difflib.get_close_matches(word, flags, n=1) if word.startswith("--") else []
+            if near and word not in flags:
+                message += f" (did you mean {near[0]}?)"
+        self.exit(2, f"recipes: error: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="recipes",
         description="Recipes for neural networks in Keras: build, load, fit and tune any family.",
         epilog="`recipes train FAMILY --help` lists a family's own flags. "
@@ -60,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
             help=text,
             description=text,
             allow_abbrev=False,
-            add_help=name != "train" != "tune",
+            add_help=name not in ("train", "tune"),
         )
         sub.set_defaults(run=run)
         return sub
@@ -87,11 +122,18 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
     from recipes.contract import families
 
     width = max(map(len, families()))
+    columns = min(100, shutil.get_terminal_size().columns)
     for family in families().values():
-        print(f"{family.name:<{width}}  {family.summary}")
+        print(
+            textwrap.fill(
+                f"{family.name:<{width}}  {family.summary}",
+                width=columns,
+                subsequent_indent=" " * (width + 2),
+            )
+        )
         variants = textwrap.fill(
             ", ".join(family.variants),
-            width=96,
+            width=columns,
             initial_indent=" " * (width + 2),
             subsequent_indent=" " * (width + 2),
         )
@@ -102,6 +144,7 @@ def _list(options: argparse.Namespace, rest: list[str]) -> int:
 def _show(options: argparse.Namespace, rest: list[str]) -> int:
     from recipes.contract import describe, family
 
+    _start_backend()
     module = family(options.family)
     if options.variant:
         module.build_model(options.variant).summary(line_length=96)
@@ -154,7 +197,7 @@ def _family_parser(command: str, rest: list[str]) -> tuple[ModuleType | None, An
     """
     from recipes import contract
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"recipes {command}", allow_abbrev=False, argument_default=argparse.SUPPRESS
     )
     parser.add_argument("family", nargs="?", help=", ".join(contract.families()))
@@ -176,13 +219,14 @@ def _family_parser(command: str, rest: list[str]) -> tuple[ModuleType | None, An
         parser.add_argument("--directory", help="of the search; default searches/...")
         parser.add_argument("--objective", help="a metric, such as val_accuracy")
 
-    named = next((word for word in rest if not word.startswith("-")), None)
-    if named is None or rest.index(named) > 0:
+    if not rest or rest[0].startswith("-"):
         # Without a family in front there are only the general flags: --help, --resume RUN.
         return None, parser.parse_args(rest), ({}, {})
-    print(
-        f"recipes: {command} {named} ...", file=sys.stderr, flush=True
-    )  # the import takes seconds
+    named = rest[0]
+    if named not in contract.families():  # said before the seconds that a backend takes to import
+        raise contract.unknown("family", named, contract.families())
+    print(f"recipes: {command} {named} ...", file=sys.stderr, flush=True)
+    _start_backend()
     module = contract.family(named)
     general = {action.dest for action in parser._actions}
     kinds: list[dict[str, str]] = []
@@ -238,7 +282,10 @@ def _train(options: argparse.Namespace, rest: list[str]) -> int:
     if module is None and "resume" not in given:
         from recipes.contract import families
 
-        raise ValueError(f"name a family: recipes train FAMILY; known: {', '.join(families())}")
+        raise ValueError(
+            f"name a family first: recipes train FAMILY; known: {', '.join(families())}"
+        )
+    _start_backend()
     import recipes
 
     arguments = {k: given[k] for k in (*GENERAL, "run_dir", "resume") if k in given}
@@ -294,7 +341,9 @@ def _tune(options: argparse.Namespace, rest: list[str]) -> int:
     if module is None:
         from recipes.contract import families
 
-        raise ValueError(f"name a family: recipes tune FAMILY; known: {', '.join(families())}")
+        raise ValueError(
+            f"name a family first: recipes tune FAMILY; known: {', '.join(families())}"
+        )
     import recipes
 
     arguments = {
@@ -343,6 +392,7 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> int:
     from recipes.contract import check
 
     check(options.top >= 1, "--top", options.top, "must be at least 1")
+    _start_backend()
     import recipes
 
     for row in recipes.predict(options.run_dir, options.inputs):
@@ -359,6 +409,7 @@ def _check(options: argparse.Namespace, rest: list[str]) -> int:
     import platform
     from importlib import metadata
 
+    _start_backend()
     import recipes
     from recipes import data
     from recipes.data import tfds

@@ -10,7 +10,7 @@ from recipes.contract import family
 from recipes.reports import plots
 
 if TYPE_CHECKING:
-    from recipes.training.train import Run
+    from recipes.training.runs import Run
 
 MOST_EXAMPLES = 10_000  # of the test part, for the plots
 

@@ -9,7 +9,7 @@ import numpy as np
 from recipes import data
 from recipes.contract import check
 from recipes.training import checkpoints
-from recipes.training.train import read_config
+from recipes.training.runs import read_config
 
 
 def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict[str, Any]]:
