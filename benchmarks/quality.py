@@ -89,7 +89,6 @@ def run(name: str, seed: int) -> dict:
     }
 
 
-
 def record(row: dict) -> None:
     """Put a row in the results, in place of an older one of the same name and seed."""
     path = RESULTS / "quality.json"

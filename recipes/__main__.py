@@ -8,28 +8,39 @@ import argparse
 import ast
 import contextlib
 import difflib
+import inspect
 import os
+import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
-from types import ModuleType
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from recipes.contract import check, describe, families, family, unknown
+
 PAUSED = 130  # the exit code of a program that Ctrl-C ended
+ROOT = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for an error, 2 for wrong usage, 130 paused."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     traceback = "--traceback" in arguments
-    if traceback:
-        arguments.remove("--traceback")
+    arguments = [a for a in arguments if a != "--traceback"]
     try:
-        options, rest = _parser().parse_known_args(arguments)
-        if rest and options.command not in ("train", "tune"):
-            _parser().parse_args(arguments)  # refuses what it does not know
-        return options.run(options, rest)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: _say("warning", message)
+            parser = _parser()
+            options, rest = parser.parse_known_args(arguments or ["--help"])
+            if rest and options.command not in ("train", "tune"):
+                parser.parse_args(arguments)  # refuses what it does not know
+            options.run(options, rest)
+            return 0
+    except SystemExit as end:  # argparse's
+        return end.code
     except KeyboardInterrupt:
         return PAUSED
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -38,32 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if traceback:
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = str(error) or type(error).__name__
         if not isinstance(error, ValueError | OSError | ImportError):
             message = f"{type(error).__name__}: {message[:500]} (--traceback shows where)"
-        print(f"recipes: error: {message}", file=sys.stderr)
+        _say("error", message)
         return 1
 
 
-def _start_backend() -> None:
-    """Import Keras without the pages that TensorFlow writes about what it did not find.
-
-    They come from C++, so that only the file descriptor can be silenced.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return  # the user asked for messages
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, kept)
-        stack.callback(os.dup2, kept, 2)
-        silence = os.open(os.devnull, os.O_WRONLY)
-        stack.callback(os.close, silence)
-        os.dup2(silence, 2)
-        import keras
-
-        keras.ops.zeros(1)  # the first tensor looks for devices
+def _say(what: str, message: object) -> None:
+    """One line on the standard error."""
+    print(f"recipes: {what}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,31 +67,26 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """Print the line and exit with 2."""
         flags = [flag for action in self._actions for flag in action.option_strings]
-        for word in message.split():
+        for word in message.replace(":", " ").split():
             near = difflib.get_close_matches(word, flags, n=1) if word.startswith("--") else []
             if near and word not in flags:
                 message += f" (did you mean {near[0]}?)"
-        self.exit(2, f"recipes: error: {message}; see {self.prog} --help\n")
+        _say("error", f"{message}; see {self.prog} --help")
+        self.exit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="recipes",
         description="Recipes for neural networks in Keras: build, load, fit and tune any family.",
-        epilog="`recipes train FAMILY --help` lists a family's own flags. "
-        "--traceback shows where an error came from.",
+        epilog="Begin with: recipes train cnn. `recipes train FAMILY --help` lists a family's own "
+        "flags; --traceback shows where an error came from.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            allow_abbrev=False,
-            add_help=name not in ("train", "tune"),
-        )
+    def command(name: str, run: Any, text: str, **options: Any) -> _Parser:
+        sub = commands.add_parser(name, help=text, description=text, allow_abbrev=False, **options)
         sub.set_defaults(run=run)
         return sub
 
@@ -106,8 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("family")
     show.add_argument("variant", nargs="?", help="print its layers; default: only the description")
 
-    command("train", _train, "train a family on data")
-    command("tune", _tune, "search a family's hyperparameters")
+    # Their flags depend on the family: see `_family_flags`.
+    command("train", _train, "train a family on data", add_help=False)
+    command("tune", _tune, "search a family's hyperparameters", add_help=False)
 
     predict = command("predict", _predict, "predict from a run")
     predict.add_argument("run_dir", metavar="RUN", help="a run directory")
@@ -118,58 +109,91 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(options: argparse.Namespace, rest: list[str]) -> int:
-    from recipes.contract import families
+def _start_backend() -> None:
+    """Import Keras without the pages that TensorFlow writes about what it did not find.
 
+    They come from C++, so that only the file descriptor can be silenced.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") in ("0", "1"):
+        return  # the user asked for messages
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    with contextlib.ExitStack() as stack:
+        kept = os.dup(2)
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 2)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, silence)
+        os.dup2(silence, 2)
+        import keras
+
+        keras.ops.zeros(1)  # the first tensor looks for devices
+
+
+def _list(options: argparse.Namespace, rest: list[str]) -> None:
     width = max(map(len, families()))
+    for name, found in families().items():
+        _wrap(f"{name:<{width}}  {found.summary}", "", width + 2)
+        _wrap(", ".join(found.variants), " " * (width + 2), width + 2)
+
+
+def _wrap(text: str, first: str, rest: int) -> None:
+    """Print a paragraph: its first line begins with `first`, the others with `rest` spaces."""
     columns = min(100, shutil.get_terminal_size().columns)
-    for family in families().values():
-        print(
-            textwrap.fill(
-                f"{family.name:<{width}}  {family.summary}",
-                width=columns,
-                subsequent_indent=" " * (width + 2),
-            )
-        )
-        variants = textwrap.fill(
-            ", ".join(family.variants),
-            width=columns,
-            initial_indent=" " * (width + 2),
-            subsequent_indent=" " * (width + 2),
-        )
-        print(variants)
-    return 0
+    print(textwrap.fill(text, columns, initial_indent=first, subsequent_indent=" " * rest))
 
 
-def _show(options: argparse.Namespace, rest: list[str]) -> int:
-    from recipes.contract import describe, family
-
+def _show(options: argparse.Namespace, rest: list[str]) -> None:
+    name, variant = options.family, options.variant
+    _check_family(name)
+    if variant is not None and variant not in families()[name].variants:
+        raise unknown("variant", variant, families()[name].variants)
     _start_backend()
-    module = family(options.family)
-    if options.variant:
-        module.build_model(options.variant).summary(line_length=96)
-        return 0
+    module = family(name)
+    if variant is not None:
+        module.build_model(variant).summary(line_length=shutil.get_terminal_size().columns)
+        return
     print(module.__doc__.strip())
     print("\nVariants:")
-    for name, arguments in module.VARIANTS.items():
+    for key, arguments in module.VARIANTS.items():
         text = ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "the defaults"
-        print(
-            textwrap.fill(f"{name}: {text}", 96, initial_indent="    ", subsequent_indent=" " * 8)
-        )
+        _wrap(f"{key}: {text}", "    ", 8)
     print("\nArguments of build_model:")
     texts = describe(module.build_model)
-    for name, parameter in _parameters(module.build_model).items():
-        text = f"{name}={parameter.default!r}: {texts.get(name, '')}"
-        print(textwrap.fill(text, 96, initial_indent="    ", subsequent_indent=" " * 8))
-    print(f"\nTry: recipes train {options.family}, or recipes show {options.family} VARIANT")
-    return 0
+    for key, parameter in _parameters(module.build_model).items():
+        _wrap(f"{key}={parameter.default!r}: {texts.get(key, '')}", "    ", 8)
+    print(f"\nTry: recipes train {name}, or recipes show {name} VARIANT")
 
 
-def _parameters(function: Any) -> dict:
-    import inspect
+def _check_family(name: str) -> None:
+    """Raise for an unknown family, before the seconds that a backend takes to import."""
+    if name not in families():
+        raise unknown("family", name, families())
 
+
+def _parameters(function: Any) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(function).parameters
-    return {name: p for name, p in parameters.items() if name != "variant"}
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _read(file: Path, name: str) -> Any:
+    """A constant, or a function's signature and docstring, from a file that is not run.
+
+    A page of help, or a wrong flag, then needs no backend.
+    """
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            node.decorator_list, node.returns, node.body = [], None, node.body[:1]
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                if argument.annotation:  # as a text
+                    argument.annotation = ast.Constant(ast.unparse(argument.annotation))
+            scope: dict[str, Any] = {}
+            module = ast.fix_missing_locations(ast.Module([node], []))
+            exec(compile(module, str(file), "exec"), scope)
+            return scope[name]
+    raise LookupError(f"{file} defines no {name}")
 
 
 def _value(text: str) -> Any:
@@ -183,214 +207,162 @@ def _value(text: str) -> Any:
         return tuple(_value(part) for part in text.split(",")) if "," in text else text
 
 
-def _tuples(value: Any, default: Any) -> Any:
-    """A single value where a tuple is meant: `--units 64` is (64,)."""
-    return (value,) if isinstance(default, tuple) and isinstance(value, int) else value
+def _add_flag(group: Any, name: str, parameter: inspect.Parameter, text: str) -> None:
+    """The flag of one argument of a Python function."""
+    default, note = parameter.default, parameter.annotation
+    options: dict[str, Any] = {"type": _value, "metavar": "X"}
+    if note in ("str", "str | None"):
+        options["type"] = str
+    elif "Sequence[str]" in note:
+        options["type"] = lambda given: tuple(given.split(","))
+    elif isinstance(default, tuple):  # `--units 64` is (64,)
+        options["type"] = lambda given: v if isinstance(v := _value(given), tuple) else (v,)
+    elif isinstance(default, bool):  # `--flip` is `--flip true`
+        options |= {"nargs": "?", "const": True}
+    if default is not None:
+        text += f" Default {default!r}."
+    group.add_argument(_flag(name), help=text.replace("%", "%%"), **options)
 
 
-def _family_parser(command: str, rest: list[str]) -> tuple[ModuleType | None, Any, Any]:
-    """The parser of `train` and `tune`, with the flags of the family named in `rest`.
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
+    """Parse the arguments of `train` or `tune`, with the flags of the family that comes first.
 
     Returns:
-        The family's module or None, the parsed flags, and those that were given of
-        (build_model, data) as two dictionaries.
+        What was given: of the command itself, of `build_model`, and of the data's `load`.
     """
-    from recipes import contract
-
     parser = _Parser(
-        prog=f"recipes {command}", allow_abbrev=False, argument_default=argparse.SUPPRESS
+        prog=f"recipes {command}",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        usage=f"recipes {command} FAMILY [flags]"
+        + (" | recipes train --resume RUN [--epochs N] [--patience N]" * (command == "train")),
+        epilog=f"`recipes {command} FAMILY --help` lists the family's own flags, too.",
     )
-    parser.add_argument("family", nargs="?", help=", ".join(contract.families()))
-    parser.add_argument(
-        "--data", help="an embedded or TensorFlow Datasets name, a folder, or a file"
-    )
-    parser.add_argument("--variant", help="of the family; `recipes list` names them")
-    parser.add_argument("--epochs", type=int, help="at most so many")
-    parser.add_argument("--batch-size", type=int, help="examples in a batch")
-    parser.add_argument("--precision", help="auto, float32, bfloat16 or float16")
-    parser.add_argument("--seed", type=int, help="of everything random; default 0")
-    parser.add_argument("--patience", type=int, help="stop after so many epochs without a better")
+    add = parser.add_argument
+    add("family", metavar="FAMILY", nargs="?", help=", ".join(families()))
+    add("--data", help="an embedded or TensorFlow Datasets name, a folder, or a file")
+    add("--variant", help="of the family; `recipes list` names them")
+    add("--epochs", type=int, metavar="N", help="at most so many")
+    add("--batch-size", type=int, metavar="N", help="examples in a batch")
+    add("--precision", help="auto, float32, bfloat16 or float16")
+    add("--seed", type=int, metavar="N", help="of everything random; default 0")
+    add("--patience", type=int, metavar="N", help="stop after so many epochs without a better one")
     if command == "train":
-        parser.add_argument("--run-dir", help="a new directory; default runs/...")
-        parser.add_argument("--resume", metavar="RUN", help="continue a run")
+        add("--run-dir", help="a new directory; default runs/...")
+        add("--resume", metavar="RUN", help="continue a run; alone, or with epochs or patience")
     else:
-        parser.add_argument("--algorithm", help="bayesian, random, hyperband or grid")
-        parser.add_argument("--max-trials", type=int, help="number of configurations to try")
-        parser.add_argument("--directory", help="of the search; default searches/...")
-        parser.add_argument("--objective", help="a metric, such as val_accuracy")
+        add("--algorithm", help="bayesian, random, hyperband or grid")
+        add("--max-trials", type=int, metavar="N", help="configurations to try")
+        add("--objective", help="a metric, such as val_accuracy")
+        add("--directory", help="of the search; default searches/...; an old one is continued")
 
-    if not rest or rest[0].startswith("-"):
-        # Without a family in front there are only the general flags: --help, --resume RUN.
-        return None, parser.parse_args(rest), ({}, {})
-    named = rest[0]
-    if named not in contract.families():  # said before the seconds that a backend takes to import
-        raise contract.unknown("family", named, contract.families())
-    print(f"recipes: {command} {named} ...", file=sys.stderr, flush=True)
-    _start_backend()
-    module = contract.family(named)
-    general = {action.dest for action in parser._actions}
-    kinds: list[dict[str, str]] = []
-    from recipes import data
-
-    for title, parameters, texts in (
-        (
-            f"of {named}'s build_model",
-            _parameters(module.build_model),
-            contract.describe(module.build_model),
-        ),
-        ("of the data", data.options_of(module.KINDS), _data_texts(module)),
-    ):
-        group = parser.add_argument_group(title)
-        flags = {}
-        for name, parameter in parameters.items():
-            if name in general:
-                continue
-            general.add(name)
-            flags[name] = parameter.default
-            text = texts.get(name, "").replace("%", "%%")
-            group.add_argument(
-                f"--{name.replace('_', '-')}",
-                type=_value,
-                metavar="X",
-                help=f"{text} Default {parameter.default!r}.",
-            )
-        kinds.append(flags)
-    options = parser.parse_args(rest)
-    given = vars(options)
-    build, of_data = (
-        {name: _tuples(given[name], default) for name, default in flags.items() if name in given}
-        for flags in kinds
-    )
-    return module, options, (build, of_data)
-
-
-def _data_texts(module: ModuleType) -> dict[str, str]:
-    from recipes import contract, data
-
-    texts: dict[str, str] = {}
-    for kind in module.KINDS:
-        texts |= contract.describe(data.module_of(kind).load)
-    return texts
-
-
-GENERAL = ("variant", "epochs", "batch_size", "precision", "seed", "patience")
-
-
-def _train(options: argparse.Namespace, rest: list[str]) -> int:
-    module, flags, (build, of_data) = _family_parser("train", rest)
-    given = vars(flags)
-    if module is None and "resume" not in given:
-        from recipes.contract import families
-
-        raise ValueError(
-            f"name a family first: recipes train FAMILY; known: {', '.join(families())}"
+    named = rest[0] if rest and not rest[0].startswith("-") else None
+    kinds: list[list[str]] = [[], []]
+    if named is not None:
+        _check_family(named)
+        file = ROOT / f"{named}.py"
+        build = _read(file, "build_model")
+        loads = [_read(ROOT / "data" / f"{kind}.py", "load") for kind in _read(file, "KINDS")]
+        of_model = parser.add_argument_group(
+            f"of {named}'s build_model", f"Variants have other defaults: recipes show {named}."
         )
+        of_data = parser.add_argument_group("of the data")
+        taken = {action.dest for action in parser._actions} | {"class_names"}  # for arrays only
+        for group, functions, names in ((of_model, [build], kinds[0]), (of_data, loads, kinds[1])):
+            for function in functions:
+                texts = describe(function)
+                for name, parameter in _parameters(function).items():
+                    if name not in taken:
+                        _add_flag(group, name, parameter, texts.get(name, ""))
+                        names.append(name)
+                        taken.add(name)
+    given = vars(parser.parse_args(rest))
+    if named is None and "resume" not in given:
+        parser.error(f"name a family first: {', '.join(families())}")
+    build, of_data = ({name: given.pop(name) for name in names if name in given} for names in kinds)
+    return given, build, of_data
+
+
+def _train(options: argparse.Namespace, rest: list[str]) -> None:
+    given, build, of_data = _family_flags("train", rest)
+    named = given.pop("family", None)
+    print(f"recipes train {named or given['resume']} ...", flush=True)
     _start_backend()
     import recipes
 
-    arguments = {k: given[k] for k in (*GENERAL, "run_dir", "resume") if k in given}
-    run = recipes.train(
-        module, given.get("data"), **arguments, **build, data_options=of_data or None
-    )
+    run = recipes.train(named, **given, **build, data_options=of_data or None)
     _print_run(run)
-    return 0
 
 
 def _print_run(run: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    metrics, config, where = run.metrics, run.config, shlex.quote(str(run.directory))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
     table.add_column()
-    metrics = run.metrics
-    scores = {k: v for k, v in metrics.items() if k.startswith("test_")}
-    for name, value in scores.items():
-        share = f" ({value:.2%})" if name.endswith("accuracy") else ""
-        table.add_row(name.replace("_", " "), f"[bold]{value:.4f}{share}[/]")
-    if metrics.get("best") is not None:
-        table.add_row(
-            "best epoch",
-            f"{metrics['best_epoch']} of {metrics['epochs']}, "
-            f"{metrics['objective']} {metrics['best']:.4f}",
-        )
+    for name, value in metrics.items():
+        if name.startswith("test_"):
+            share = f" ({value:.2%})" if name.endswith("accuracy") else ""
+            table.add_row(name.replace("_", " "), f"[bold]{value:.4f}{share}[/]")
+    best = f"{metrics['objective']} {metrics['best']:.4f}"
+    table.add_row("best epoch", f"{metrics['best_epoch']} of {metrics['epochs']}, {best}")
     table.add_row("trained", f"{metrics['parameters']:,} parameters in {metrics['seconds']:.0f} s")
     table.add_row("run directory", str(run.directory))
+    console = Console()
     console.print()
     console.print(table)
-    where = run.directory
-    example = "PICTURE.png" if run.data.kind == "images" else "TABLE.csv"
+
+    source = dict(config["data"]["source"])
+    tune = [run.family, "--data", source.pop("source"), "--variant", config["variant"]]
+    tune += _flags(source, ("batch_size", "seed"))
     print(f"""
 Go on with:
-  recipes predict {where} {example}
+  recipes predict {where} {"PICTURE.png" if run.data.kind == "images" else "TABLE.csv"}
   recipes train --resume {where} --epochs {2 * metrics["epochs"]}
-  recipes tune {run.family}{_data_flag(run)}
+  recipes tune {shlex.join(tune)}
   tensorboard --logdir {where}/logs
 Look at {where}/README.md and {where}/plots/.""")
 
 
-def _data_flag(run: Any) -> str:
-    source = run.data.source.get("source")
-    return f" --data {source}" if source else ""
+def _flags(arguments: Mapping[str, Any], without: Iterable[str] = ()) -> list[str]:
+    """Arguments as flags of the command line."""
+    given = {name: v for name, v in arguments.items() if name not in without and v is not None}
+    return [word for name, value in given.items() for word in (_flag(name), _text(value))]
 
 
-def _tune(options: argparse.Namespace, rest: list[str]) -> int:
-    module, flags, (build, of_data) = _family_parser("tune", rest)
-    given = vars(flags)
-    if module is None:
-        from recipes.contract import families
+def _text(value: Any) -> str:
+    """What `_value` reads as this value."""
+    return repr(tuple(value)).replace(" ", "") if isinstance(value, list | tuple) else str(value)
 
-        raise ValueError(
-            f"name a family first: recipes tune FAMILY; known: {', '.join(families())}"
-        )
-    import recipes
 
-    arguments = {
-        k: given[k]
-        for k in (
-            "variant",
-            "epochs",
-            "precision",
-            "seed",
-            "patience",
-            "algorithm",
-            "max_trials",
-            "directory",
-            "objective",
-        )
-        if k in given
-    }
-    if "batch_size" in given:
-        build["batch_size"] = given["batch_size"]
-    data = given.get("data")
-    if of_data:
-        seed = {"seed": given["seed"]} if "seed" in given else {}
-        data = module.load_data(*([data] if data else []), **of_data, **seed)
-    search = recipes.tune(module, data, **arguments, **build)
+def _tune(options: argparse.Namespace, rest: list[str]) -> None:
+    given, build, of_data = _family_flags("tune", rest)
+    named, source = given.pop("family"), given.pop("data", None)
+    print(f"recipes tune {named} ...", flush=True)
+    _start_backend()
     from rich.console import Console
 
+    import recipes
+
+    data = source
+    if of_data:
+        seed = {"seed": given["seed"]} if "seed" in given else {}
+        data = family(named).load_data(*([source] if source else []), **of_data, **seed)
+    search = recipes.tune(named, data, **given, **build)
     Console().print(search.table())
-    best = " ".join(
-        f"--{name.replace('_', '-')} {_flag_text(value)}"
-        for name, value in search.best_arguments.items()
-    )
-    source = f" --data {given['data']}" if "data" in given else ""
+    train = [named, *_flags({"data": source, **of_data, **search.best_arguments})]
     print(f"""
 Best {search.best_score:.4f}; see {search.directory}/search.png and results.csv. Go on with:
-  recipes train {module.__name__.rpartition(".")[2]}{source} {best}""")
-    return 0
+  recipes train {shlex.join(train)}""")
 
 
-def _flag_text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "'" + repr(tuple(value)).replace(" ", "") + "'"
-    return str(value)
-
-
-def _predict(options: argparse.Namespace, rest: list[str]) -> int:
-    from recipes.contract import check
-
+def _predict(options: argparse.Namespace, rest: list[str]) -> None:
     check(options.top >= 1, "--top", options.top, "must be at least 1")
     _start_backend()
     import recipes
@@ -401,15 +373,15 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> int:
             continue
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])[: options.top]
         print(row["input"], *(f"{name} {share:.1%}" for name, share in ranked), sep="\t")
-    return 0
 
 
-def _check(options: argparse.Namespace, rest: list[str]) -> int:
-    import importlib.util
+def _check(options: argparse.Namespace, rest: list[str]) -> None:
     import platform
     from importlib import metadata
 
     _start_backend()
+    import keras
+
     import recipes
     from recipes import data
     from recipes.data import tfds
@@ -433,18 +405,13 @@ def _check(options: argparse.Namespace, rest: list[str]) -> int:
         except metadata.PackageNotFoundError:
             print(f"  {package} is not installed: {how}")
 
-    import keras
-
     print(f"\nBackend: {keras.backend.backend()} (KERAS_BACKEND chooses another)")
     print("Devices: " + "; ".join(f"{d.kind} {d.name}" for d in devices()))
     print(f"Precision that `auto` chooses: {choose('auto')}")
     print(f"\nEmbedded data: {', '.join(data.embedded())}")
-    folder = tfds.data_dir_of(None)
     ready = ", ".join(tfds.prepared()) or "nothing"
-    print(f"Prepared TensorFlow Datasets in {folder}: {ready}")
-    if importlib.util.find_spec("tensorflow_datasets"):
-        print("  (tfds build NAME prepares another; TFDS_DATA_DIR chooses the folder)")
-    return 0
+    print(f"Prepared TensorFlow Datasets in {tfds.data_dir_of(None)}: {ready}")
+    print("  (tfds build NAME prepares another; TFDS_DATA_DIR chooses the folder)")
 
 
 if __name__ == "__main__":

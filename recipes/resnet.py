@@ -9,11 +9,13 @@ Papers:
 
 Differences:
     Bottlenecks halve the picture in their 3x3 convolution, as torchvision and most users of the
-    name do, not in the first 1x1. Weight decay covers kernels, not batch-norm scales. The paper's
-    schedule is `decay_steps=(32000, 48000)` at batch 128, its augmentation `crop_padding=4,
-    flip=True`, and the zero start of each block's last scale (Goyal 2017) is `zero_init`; all are
-    options, off by default. Convolutions have no bias: batch normalisation has one.
+    name do, not in the first 1x1. Weight decay covers kernels, not biases and batch-norm scales.
+    Off unless asked for: the paper's schedule (`decay_steps=(32000, 48000)` at batch 128), its
+    augmentation (`crop_padding=4, flip=True`), and the zero start of each block's last scale
+    (`zero_init`; Goyal 2017, section 5.1).
 """
+
+from numbers import Integral
 
 import keras
 from keras import layers, ops
@@ -66,7 +68,7 @@ class RandomCropFlip(layers.Layer):
 
     Args:
         padding: pixels on each side.
-        flip: mirror left and right.
+        flip: mirror half of the pictures, left to right.
         seed: of the draws.
     """
 
@@ -166,8 +168,8 @@ def build_model(
         filters: width of each stage; every stage after the first halves the picture.
         stem: "cifar" (one 3x3 convolution) or "imagenet" (7x7 and pooling, each halving).
         shortcut: where the shape changes: "pad" (option A, no weights) or "projection" (B).
-        preactivation: normalise and activate before each convolution, the v2 network.
-        zero_init: start each block's last batch-norm scale at zero (v1 only).
+        preactivation: normalise and activate before each convolution: v2.
+        zero_init: start each block's last batch-norm scale at zero; not with preactivation.
         crop_padding: in training, pad by so many pixels and crop at random.
         flip: in training, mirror half of the pictures.
         optimizer: "sgd", "adam", "adamw", "rmsprop", "adagrad", or an optimizer.
@@ -186,14 +188,26 @@ def build_model(
         ("shortcut", shortcut, ("pad", "projection")),
     ):
         check(value in known, name, value, f"must be one of {', '.join(known)}")
-    check(len(num_blocks) == len(filters), "num_blocks", num_blocks, f"needs {len(filters)}, one "
-          f"for each of filters={filters}")  # fmt: skip
+    for name, value in (("filters", filters), ("num_blocks", num_blocks)):
+        ok = isinstance(value, tuple | list) and value
+        ok = ok and all(isinstance(n, Integral) and n >= 1 for n in value)
+        check(ok, name, value, "must be a tuple of positive integers, one for each stage")
+    stages = len(filters)
+    check(len(num_blocks) == stages, "num_blocks", num_blocks, f"needs {stages}, as filters has")
+    grows = list(filters) == sorted(filters)
+    check(grows or shortcut != "pad", "filters", filters, 'must not fall with shortcut="pad"')
+    check(not (zero_init and preactivation), "zero_init", zero_init, "needs preactivation=False")
+    ok = isinstance(crop_padding, Integral) and crop_padding >= 0
+    check(ok, "crop_padding", crop_padding, "must be an integer of at least 0")
     check(len(input_shape) == 3, "input_shape", input_shape, "must be (height, width, channels)")
-    smallest = 2 ** (len(filters) - 1) * (4 if stem == "imagenet" else 1)
-    check(min(input_shape[:2]) >= smallest, "input_shape", tuple(input_shape),
-          f"{variant} needs pictures of at least {smallest}x{smallest}; load the data with "
-          f"image_size={smallest} or more")  # fmt: skip
-    check(crop_padding >= 0, "crop_padding", crop_padding, "must be at least 0")
+    smallest = 2 ** (stages - 1) * (4 if stem == "imagenet" else 1)
+    check(
+        min(input_shape[:2]) >= smallest,
+        "input_shape",
+        tuple(input_shape),
+        f"this network needs pictures of at least {smallest}x{smallest}; load the data with "
+        f"image_size={smallest} or more",
+    )
 
     def conv(x, width: int, size: int, strides: int = 1):
         """Padded by size // 2 on all sides: "same" would pad strided convolutions unevenly."""
@@ -212,48 +226,45 @@ def build_model(
     def norm(x, gamma: str = "ones"):
         return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma)(x)
 
-    def change(x, width: int, strides: int):
-        """The shortcut where the shape changes."""
-        if shortcut == "pad":
-            return PaddedShortcut(width, strides)(x)
-        x = conv(x, width, 1, strides)
-        return x if preactivation else norm(x)
+    def activate(x):
+        return layers.ReLU()(norm(x))
 
-    def residual(x, width: int, strides: int):
-        """One block: x + F(x)."""
+    def residual(x, width: int, strides: int, first: bool):
+        """One block: relu(x + F(x)), or x + F(x) with pre-activation."""
         # (filters, kernel size, strides) of the convolutions in F
         plan = [(width, 3, strides), (width, 3, 1)]
         if block == "bottleneck":
             plan = [(width, 1, 1), (width, 3, strides), (4 * width, 1, 1)]
         wide = plan[-1][0]
-        changes = strides > 1 or x.shape[-1] != wide
-        if preactivation:  # x + conv(relu(norm(...)))
-            y = layers.ReLU()(norm(x))
-            x = change(y, wide, strides) if changes else x
-            for i, step in enumerate(plan):
-                y = conv(layers.ReLU()(norm(y)) if i else y, *step)
+        # The stem has activated what the first block gets (2016, appendix).
+        y = activate(x) if preactivation and not first else x
+        if strides > 1 or x.shape[-1] != wide:  # the shortcut starts behind the activation
+            if shortcut == "pad":
+                x = PaddedShortcut(wide, strides)(y)
+            else:
+                x = conv(y, wide, 1, strides)
+                x = x if preactivation else norm(x)
+        for step in plan[:-1]:
+            y = activate(conv(y, *step))
+        y = conv(y, *plan[-1])
+        if preactivation:
             return layers.Add()([x, y])
-        y = x  # relu(x + norm(conv(...)))
-        for i, step in enumerate(plan, start=1):
-            last = i == len(plan)
-            y = norm(conv(y, *step), "zeros" if last and zero_init else "ones")
-            y = y if last else layers.ReLU()(y)
-        x = change(x, wide, strides) if changes else x
+        y = norm(y, "zeros" if zero_init else "ones")
         return layers.ReLU()(layers.Add()([x, y]))
 
     x = inputs = keras.Input(input_shape)
     if crop_padding or flip:
         x = RandomCropFlip(crop_padding, flip)(x)
-    x = conv(x, filters[0], 7, 2) if stem == "imagenet" else conv(x, filters[0], 3)
-    if not preactivation:
-        x = layers.ReLU()(norm(x))
+    x = activate(conv(x, filters[0], 7, 2) if stem == "imagenet" else conv(x, filters[0], 3))
     if stem == "imagenet":
+        # Zeros are as good as no padding here: nothing behind a ReLU is smaller.
         x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
     for stage, (width, count) in enumerate(zip(filters, num_blocks, strict=True)):
         for i in range(count):
-            x = residual(x, width, strides=2 if stage > 0 and i == 0 else 1)
+            halve = stage > 0 and i == 0
+            x = residual(x, width, strides=2 if halve else 1, first=stage == i == 0)
     if preactivation:
-        x = layers.ReLU()(norm(x))
+        x = activate(x)
     x = layers.GlobalAveragePooling2D()(x)
     outputs = layers.Dense(
         num_classes, dtype="float32", name="logits", kernel_regularizer=l2(weight_decay)
@@ -289,7 +300,6 @@ def search_space(hp) -> dict:
         "num_blocks": (blocks, blocks, blocks),
         "filters": (width, 2 * width, 4 * width),
         "preactivation": hp.Boolean("preactivation", default=False),
-        "zero_init": hp.Boolean("zero_init", default=False),
         "crop_padding": hp.Choice("crop_padding", [0, 2, 4], default=0),
         "learning_rate": hp.Float("learning_rate", 1e-3, 0.5, sampling="log", default=0.1),
         "weight_decay": hp.Float("weight_decay", 1e-5, 1e-3, sampling="log", default=1e-4),

@@ -1,12 +1,12 @@
 """Data for every family: one `Data` from an embedded set, a TensorFlow Datasets name, or your own.
 
-A kind of data is one module here (`images`, `tables`) with `EMBEDDED` (name to reader) and
-`load(source, **options) -> Data`.
+A kind of data is one module here (`images`, `tables`) with `EMBEDDED` (name to reader),
+`load(source, **options) -> Data`, and `TRANSFORM`, the class that prepares its examples.
 """
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,13 @@ KINDS = ("images", "tables")
 
 
 def module_of(kind: str) -> ModuleType:
-    """The module of a kind of data."""
+    """The module of a kind of data.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of data", kind, KINDS)
     return importlib.import_module(f"recipes.data.{kind}")
 
 
@@ -35,68 +41,20 @@ def options_of(kinds: Sequence[str]) -> dict[str, inspect.Parameter]:
     return options
 
 
-def kind_of(source: Any, kinds: Sequence[str], data_dir: str | None = None) -> str:
-    """The kind of data that a source holds; see `load`."""
-    from recipes.data import arrays, tables, tfds
-
-    for kind in KINDS:
-        if isinstance(source, str) and source in module_of(kind).EMBEDDED:
-            return kind
-    if hasattr(source, "columns"):  # a pandas frame
-        return "tables"
-    if arrays.is_arrays(source):
-        # Rows of numbers are a table; what no kind fits is left to the first kind's own message.
-        rank = _rank(source)
-        return "tables" if rank == 2 else "images" if rank in (3, 4) else kinds[0]
-    if not isinstance(source, str | Path):
-        raise ValueError(
-            f"source is a {type(source).__name__}; needs the name of a data set, a file or folder, "
-            f"arrays (x, y), a pandas frame or a tf.data.Dataset. Embedded: {', '.join(embedded())}"
-        )
-    path = Path(source).expanduser()
-    if not tfds.is_prepared(str(source), data_dir):
-        if path.is_dir():
-            return "images"
-        if path.is_file() or path.suffix in tables.EXTENSIONS:
-            return "tables"
-    return tfds.keys_of(tfds.builder(str(source), data_dir).info)[0]
-
-
-def _rank(source: Any) -> int:
-    """Number of axes of x in arrays or a `tf.data.Dataset`, the batch included."""
-    if isinstance(source, dict):
-        source = next(iter(source.values()), ())
-    if hasattr(source, "element_spec"):
-        spec = source.element_spec
-        if isinstance(spec, dict):
-            spec = (spec.get("image"), spec.get("label"))
-        if not isinstance(spec, tuple | list) or len(spec) != 2 or None in spec:
-            return 0
-        return len(spec[0].shape) + (len(spec[1].shape) == 0)
-    import numpy as np
-
-    while isinstance(source, tuple | list) and len(source):
-        if hasattr(source[0], "element_spec"):
-            return _rank(source[0])
-        if hasattr(source[0], "ndim"):
-            return source[0].ndim
-        if isinstance(source[0], list):
-            try:
-                return np.ndim(source[0])
-            except ValueError:
-                return 0
-        source = source[0]
-    return 0
+def transform_from_config(kind: str, config: Mapping[str, Any]) -> Any:
+    """The transform of a kind of data, made again from its `get_config()`."""
+    return module_of(kind).TRANSFORM(**config)
 
 
 def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
     """Load a source as whichever of `kinds` it holds.
 
-    Tried in this order: an embedded name; a TensorFlow Datasets name; a folder, CSV, TSV or
-    Parquet file; arrays (x, y), a `tf.data.Dataset`, a pandas frame. A `Data` passes as it is.
+    A text is, in this order: an embedded set, a prepared TensorFlow Datasets set, a folder of
+    pictures or a CSV, TSV or Parquet file. A `Path` is a file or folder only.
 
     Args:
-        source: see above.
+        source: a name or path; arrays (x, y), a `tf.data.Dataset`, a pandas frame. A `Data`
+            passes as it is.
         kinds: kinds of data that the family takes, such as ("images",).
         **options: those of `recipes.data.<kind>.load`.
 
@@ -105,27 +63,54 @@ def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
     """
     from recipes.data.core import Data
 
-    if isinstance(source, Data):
-        return source
     if isinstance(source, Path):
-        source = str(source)
-    if isinstance(source, str) and source.startswith("~"):
+        source = str(source.expanduser().absolute())
+    elif isinstance(source, str) and source.startswith("~"):
         source = str(Path(source).expanduser())
-    kind = kind_of(source, kinds, options.get("data_dir"))
-    if kind not in kinds:
-        raise ValueError(
-            f"source={_short(source)} holds {kind}; this family takes {' or '.join(kinds)}. "
-            f"Embedded: {', '.join(embedded(kinds))}"
-        )
-    known = options_of((kind,))
+    known = options_of(kinds)
     for name in options:
         if name not in known:
-            raise unknown(f"option of {kind}", name, known)
+            raise unknown(f"option of {' and '.join(kinds)}", name, known)
+    kind = source.kind if isinstance(source, Data) else _kind_of(source, kinds, options)
+    if kind not in kinds:
+        what = repr(source) if isinstance(source, str) else f"<{type(source).__name__}>"
+        raise ValueError(
+            f"source={what} holds {kind}; this family takes {' or '.join(kinds)}, "
+            f"embedded: {', '.join(embedded(kinds))}"
+        )
+    if isinstance(source, Data):
+        return source
+    for name in options:
+        if name not in options_of((kind,)):
+            raise unknown(f"option of {kind}", name, options_of((kind,)))
     data = module_of(kind).load(source, **options)
     if isinstance(source, str):
         data.source = {"source": source, **options}
     return data
 
 
-def _short(source: Any) -> str:
-    return repr(source) if isinstance(source, str) else f"<{type(source).__name__}>"
+def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> str:
+    """The kind of data that a source holds."""
+    from recipes.data import arrays, tables, tfds
+
+    origin = arrays.origin_of(source)
+    if origin == "frame":
+        return "tables"
+    if origin == "arrays":
+        # Rows of numbers are a table; what fits no kind is left to the first kind's own message.
+        return {2: "tables", 3: "images", 4: "images"}.get(arrays.rank(source), kinds[0])
+    for kind in KINDS:
+        if source in module_of(kind).EMBEDDED:
+            return kind
+    data_dir = options.get("data_dir")
+    if not tfds.is_prepared(source, data_dir):
+        if Path(source).is_dir():
+            return "images"
+        if tables.is_table(source):
+            return "tables"
+        if Path(source).is_file():
+            raise ValueError(
+                f"{source}: no table ({', '.join(tables.EXTENSIONS)}); pictures are given as their "
+                "folder, with one sub-folder a class"
+            )
+    return tfds.kind_of(tfds.builder(source, data_dir).info)

@@ -1,6 +1,6 @@
 """Arrays and `tf.data.Dataset` objects, alone or in parts, as one array each of x and y."""
 
-import numbers
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,41 @@ WANTED = (
 )
 
 
+def origin_of(source: object) -> str:
+    """What a source is: "arrays", a "frame", or the "name" of a data set, a file or a folder.
+
+    Raises:
+        ValueError: none of these.
+    """
+    if isinstance(source, tuple | list | dict) or is_dataset(source):
+        return "arrays"
+    if hasattr(source, "columns") and hasattr(source, "iloc"):  # a pandas.DataFrame
+        return "frame"
+    if isinstance(source, str | Path):
+        check(source != "", "source", source, "is empty; needs a name or a path")
+        return "name"
+    from recipes.data import embedded
+
+    raise ValueError(
+        f"source is a {type(source).__name__}; needs the name of a data set, a file or folder, "
+        f"arrays (x, y), a pandas frame or a tf.data.Dataset; embedded: {', '.join(embedded())}"
+    )
+
+
 def is_dataset(source: object) -> bool:
     """Whether this is a `tf.data.Dataset`; asks without importing TensorFlow."""
     return hasattr(source, "element_spec") and hasattr(source, "as_numpy_iterator")
 
 
-def is_arrays(source: object) -> bool:
-    """Whether `read` takes this."""
-    return isinstance(source, tuple | list | dict) or is_dataset(source)
+def rank(source: Any) -> int:
+    """Number of axes of x, the examples' own axis included; 0 where it cannot be told."""
+    part = next(iter(_parts(source).values()))
+    if is_dataset(part):
+        x, y = (spec.shape for spec in _specs(part))
+        if x.rank is None or y.rank is None:
+            return 0
+        return x.rank + (not _is_batched(x, y))
+    return _ndim(part[0]) if isinstance(part, tuple | list) and len(part) else 0
 
 
 def read(source: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
@@ -36,24 +63,15 @@ def read(source: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarray, dict[st
         x of shape (n, ...), y of shape (n, ...), and the indices of the parts that came apart:
         a dictionary with "test", "validation", both or neither.
     """
-    if isinstance(source, dict):
-        parts = source
-    elif isinstance(source, tuple | list) and len(source) == 2 and _is_pair(source[0]):
-        parts = {"train": source[0], "test": source[1]}
-    else:
-        parts = {"train": source}
-    if set(parts) - set(PARTS) or "train" not in parts:
-        raise ValueError(f"source is a dictionary with keys {sorted(parts)}: {WANTED}")
-
     xs, ys, indices, start = [], [], {}, 0
-    for name, part in parts.items():
-        x, y = _pair(part, name, cache_bytes)
+    for name, part in _parts(source).items():
+        x, y = _from_dataset(part, cache_bytes) if is_dataset(part) else _pair(part, name)
         xs.append(x)
         ys.append(y)
         if name != "train":
             indices[name] = np.arange(start, start + len(x))
         start += len(x)
-    for x, y in zip(xs[1:], ys[1:], strict=True):
+    for x, y in zip(xs, ys, strict=True):
         if x.shape[1:] != xs[0].shape[1:] or y.shape[1:] != ys[0].shape[1:]:
             raise ValueError(
                 f"source: the parts differ in shape: x {xs[0].shape} and {x.shape}, "
@@ -64,20 +82,39 @@ def read(source: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarray, dict[st
     return np.concatenate(xs), np.concatenate(ys), indices
 
 
-def _is_pair(source: object) -> bool:
-    return is_dataset(source) or (
-        isinstance(source, tuple | list)
-        and len(source) == 2
-        and not isinstance(source[0], numbers.Number | str)
-        and all(hasattr(part, "__len__") for part in source)
-        and getattr(source[0], "ndim", 0) != 0
-    )
+def _parts(source: Any) -> dict[str, Any]:
+    """The parts by name: "train" first, and "validation" and "test" where they come apart."""
+    if isinstance(source, dict):
+        if set(source) - set(PARTS) or "train" not in source:
+            raise ValueError(f"source is a dictionary with keys {list(source)}: {WANTED}")
+        return {name: source[name] for name in PARTS if name in source}
+    if isinstance(source, tuple | list) and len(source) == 2 and _is_part(source[0]):
+        return {"train": source[0], "test": source[1]}
+    return {"train": source}
 
 
-def _pair(part: Any, name: str, cache_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+def _is_part(source: object) -> bool:
+    """Whether this is a part of its own, not the x of (x, y): a data set, or x and y in a tuple."""
+    if is_dataset(source):
+        return True
+    pair = isinstance(source, tuple | list) and len(source) == 2
+    # Two rows of numbers in a list are x.
+    return pair and _ndim(source[0]) >= 2 and (isinstance(source, tuple) or _is_array(source[0]))
+
+
+def _is_array(value: object) -> bool:
+    return hasattr(value, "ndim")
+
+
+def _ndim(value: object) -> int:
+    try:
+        return value.ndim if _is_array(value) else np.ndim(value)
+    except ValueError:  # rows of unequal length
+        return 0
+
+
+def _pair(part: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """One part as arrays x and y of equal length."""
-    if is_dataset(part):
-        return _from_dataset(part, cache_bytes)
     if not isinstance(part, tuple | list) or len(part) != 2:
         length = f" of length {len(part)}" if hasattr(part, "__len__") else ""
         raise ValueError(f"source: the {name} part is a {type(part).__name__}{length}; {WANTED}")
@@ -85,25 +122,39 @@ def _pair(part: Any, name: str, cache_bytes: int) -> tuple[np.ndarray, np.ndarra
         x, y = (np.asarray(value) for value in part)
     except ValueError as error:
         raise ValueError(f"source: the {name} part has rows of unequal length ({error})") from None
-    check(x.ndim and y.ndim and len(x), "source", f"x {x.shape}, y {y.shape}", WANTED)
+    if not (x.ndim and y.ndim and len(x)):
+        raise ValueError(f"source: the {name} part is x {x.shape}, y {y.shape}; {WANTED}")
     if len(x) != len(y):
         raise ValueError(f"source: x holds {len(x)} examples and y holds {len(y)}")
     return x, y
 
 
+def _specs(dataset: Any) -> tuple[Any, Any]:
+    """Specifications of x and y in a `tf.data.Dataset`."""
+    spec = dataset.element_spec
+    found = tuple(spec) if isinstance(spec, tuple | list) else ()
+    if isinstance(spec, dict) and {"image", "label"} <= set(spec):
+        found = (spec["image"], spec["label"])
+    if len(found) == 2 and all(hasattr(part, "shape") for part in found):
+        return found
+    raise ValueError(f"source: a tf.data.Dataset of {spec}; needs elements (x, y)")
+
+
+def _is_batched(x: Any, y: Any) -> bool:
+    """Whether shapes of x and y are those of a batch: both begin with the same length."""
+    return len(x) > 1 and len(y) > 0 and x[0] == y[0]
+
+
 def _from_dataset(dataset: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     """Read a `tf.data.Dataset` into memory."""
-    spec = dataset.element_spec
-    if isinstance(spec, dict) and {"image", "label"} <= set(spec):
-        keys = ("image", "label")
-    elif isinstance(spec, tuple | list) and len(spec) == 2:
-        keys = (0, 1)
-    else:
-        raise ValueError(f"source: a tf.data.Dataset of {spec}; needs elements (x, y)")
-    batched = len(spec[keys[1]].shape) > 0
+    _specs(dataset)
+    keys = ("image", "label") if isinstance(dataset.element_spec, dict) else (0, 1)
+    if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
+        raise ValueError("source: the tf.data.Dataset repeats without end; take() a part of it")
     xs, ys, size = [], [], 0
     for element in dataset.as_numpy_iterator():
-        x, y = np.asarray(element[keys[0]]), np.asarray(element[keys[1]])
+        x, y = (np.asarray(element[key]) for key in keys)
+        batched = _is_batched(x.shape, y.shape)
         xs.append(x if batched else x[None])
         ys.append(y if batched else y[None])
         size += x.nbytes
@@ -112,12 +163,13 @@ def _from_dataset(dataset: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarra
                 f"source: the tf.data.Dataset holds more than cache_bytes={cache_bytes:,}; raise "
                 "cache_bytes if the memory is there, take() a part, or pass it to fit() directly"
             )
-    check(xs, "source", dataset, "the tf.data.Dataset is empty")
-    shapes = {x.shape[1:] for x in xs}
+    if not xs:
+        raise ValueError("source: the tf.data.Dataset is empty")
+    shapes = sorted({x.shape[1:] for x in xs})
     check(
         len(shapes) == 1,
         "source",
-        f"examples of shapes {sorted(shapes)[:3]}",
+        f"examples of shapes {', '.join(map(str, shapes[:3]))}",
         "all examples need one shape: resize them in the tf.data.Dataset",
     )
     return np.concatenate(xs), np.concatenate(ys)

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 
 from recipes.contract import check
+from recipes.contract.arguments import check_vocabulary
 
 
 class Transform(Protocol):
@@ -51,12 +53,7 @@ class Batches(keras.utils.PyDataset):
         workers: int = 1,
     ):
         super().__init__(workers=workers)
-        check(
-            isinstance(batch_size, int) and batch_size >= 1,
-            "batch_size",
-            batch_size,
-            "must be a positive integer",
-        )
+        check_vocabulary({"batch_size": batch_size, "seed": seed})
         self.x, self.y, self.indices, self.transform = x, y, indices, transform
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.epoch = 0
@@ -86,7 +83,8 @@ class Batches(keras.utils.PyDataset):
         return math.ceil(self.size / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        start = range(len(self))[index] * self.batch_size  # IndexError ends a loop over batches
+        chosen = self.order[start : start + self.batch_size]
         return self.transform(self.x[chosen]), self.y[chosen]
 
     def on_epoch_end(self) -> None:
@@ -132,22 +130,20 @@ class Data:
     source: dict[str, Any] = field(default_factory=dict)  # how load_data made it, where it can be
 
     @property
+    def _parts(self) -> dict[str, Batches]:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Number of examples in each part."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: part.size if part is not None else 0 for name, part in parts.items()}
+        empty = {"train": 0, "validation": 0, "test": 0}
+        return empty | {name: part.size for name, part in self._parts.items()}
 
     def with_batch_size(self, batch_size: int) -> "Data":
         """The same data in batches of another size."""
-        parts = {
-            name: part.with_batch_size(batch_size) if part is not None else None
-            for name, part in (
-                ("train", self.train),
-                ("validation", self.validation),
-                ("test", self.test),
-            )
-        }
-        return Data(**{**vars(self), **parts})
+        parts = {name: part.with_batch_size(batch_size) for name, part in self._parts.items()}
+        return replace(self, **parts)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
@@ -169,175 +165,179 @@ class Source:
     citation: str = ""
 
 
+def check_options(
+    *, batch_size: int, seed: int, validation_fraction: float, test_fraction: float
+) -> None:
+    """Check the options that every kind of data has, before anything is read."""
+    check_vocabulary({"batch_size": batch_size, "seed": seed})
+    fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    for name, value in fractions.items():
+        ok = isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < 1
+        check(ok, name, value, "must be a number in [0, 1)")
+
+
 def split(
     source: Source, *, validation_fraction: float, test_fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Disjoint indices of the training, validation and test parts, fixed by the seed.
+) -> dict[str, np.ndarray]:
+    """Disjoint indices of the parts "train", "validation" and "test", fixed by the seed.
 
     Parts that the source brings itself are kept. The others are drawn from the rest, with each
-    class in proportion where there are classes.
+    class in proportion where there are classes; fractions are of this rest.
     """
-    for name, value in (
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-    ):
-        check(
-            isinstance(value, int | float) and 0 <= value < 1,
-            name,
-            value,
-            "must be a number in [0, 1)",
-        )
-    drawn_test = source.test is None
-    total = validation_fraction * (source.validation is None) + test_fraction * drawn_test
-    check(total < 1, "validation_fraction + test_fraction", total, "must be less than 1")
-    check(
-        test_fraction > 0 or not drawn_test,
-        "test_fraction",
-        test_fraction,
-        "must be more than 0, since this data has no test part of its own",
-    )
+    if source.test is None:
+        total = test_fraction + validation_fraction * (source.validation is None)
+        check(total < 1, "validation_fraction + test_fraction", total, "must be less than 1")
+        wanted = "must be more than 0, since this data has no test part of its own"
+        check(test_fraction > 0, "test_fraction", test_fraction, wanted)
 
-    given = [part for part in (source.test, source.validation) if part is not None]
-    rest = np.setdiff1d(np.arange(len(source.y)), np.concatenate(given) if given else [])
-    labels = source.y if source.class_names is not None else None
+    given = {"test": source.test, "validation": source.validation}
+    given = {name: part for name, part in given.items() if part is not None}
+    rest = np.ones(len(source.y), bool)
+    for part in given.values():
+        rest[part] = False
+    rest = np.flatnonzero(rest)
+    labels = None if source.class_names is None else source.y
     generator = np.random.default_rng(seed)
-    test, validation = source.test, source.validation
-    # Fractions are of what the source did not split itself.
     count = len(rest)
-    if test is None:
-        test, rest = _draw(rest, labels, round(test_fraction * count), generator)
-    if validation is None:
-        validation, rest = _draw(rest, labels, round(validation_fraction * count), generator)
-    if not len(rest) or not len(test):
-        raise ValueError(
-            f"{source.name}: {len(source.y)} examples are too few to split into training "
-            f"({len(rest)}), validation ({len(validation)}) and test ({len(test)}) parts"
-        )
-    return rest, validation, test
+    for name, fraction in (("test", test_fraction), ("validation", validation_fraction)):
+        if name not in given:
+            given[name], rest = _draw(rest, labels, round(fraction * count), generator)
+    parts = {"train": rest, "validation": given["validation"], "test": given["test"]}
+    if not len(rest) or not len(parts["test"]):
+        sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
+        hint = "" if labels is None else ", or too few of each class"
+        raise ValueError(f"{source.name}: {len(source.y)} examples are too few{hint}: {sizes}")
+    return parts
 
 
 def _draw(
     pool: np.ndarray, labels: np.ndarray | None, count: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `count` of `pool`, in proportion to the labels; returns (drawn, what is left)."""
+    """Draw `count` of `pool`, each class in proportion; returns (drawn, what is left), sorted.
+
+    Each class gives its exact share, rounded down or up so that the sum is `count`; but its last
+    example is never drawn.
+    """
     shuffled = generator.permutation(pool)
-    if labels is not None and len(shuffled):
-        # Spread each class evenly over (0, 1); the first `count` then hold every class in
-        # proportion, to within one example a class.
-        rank = np.empty(len(shuffled))
-        for label in np.unique(labels[shuffled]):
-            of_class = np.flatnonzero(labels[shuffled] == label)
-            rank[of_class] = (np.arange(len(of_class)) + generator.random()) / len(of_class)
-        shuffled = shuffled[np.argsort(rank, kind="stable")]
-    return np.sort(shuffled[:count]), np.sort(shuffled[count:])
+    if labels is None:
+        return np.sort(shuffled[:count]), np.sort(shuffled[count:])
+    _, which, sizes = np.unique(labels[shuffled], return_inverse=True, return_counts=True)
+    share = count * sizes / max(1, len(pool))
+    take = np.floor(share).astype(int)
+    # The largest remainders are rounded up; among equal ones, those that come first in a new order.
+    order = generator.permutation(len(sizes))
+    remainder = np.where(take + 1 < sizes, share - take, -1.0)[order]
+    take[order[np.argsort(-remainder, kind="stable")][: count - take.sum()]] += 1
+    take = np.minimum(take, sizes - 1)
+    drawn = np.zeros(len(pool), bool)
+    for label, number in enumerate(take):
+        drawn[np.flatnonzero(which == label)[:number]] = True
+    return np.sort(shuffled[drawn]), np.sort(shuffled[~drawn])
 
 
 def labels_and_names(
-    y: Sequence, class_names: Sequence[str] | None = None
+    y: Any, class_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class labels of any kind as int32 in 0 .. k-1, shape (n,), with the k names.
 
-    Accepts integers, strings, booleans, and one-hot rows of shape (n, k).
+    Args:
+        y: whole numbers, texts, booleans, or one-hot rows of shape (n, k).
+        class_names: names of the classes 0, 1, ..., or, where y holds texts, their order; by
+            default the different values of y in order.
+
+    Raises:
+        ValueError: labels that are missing, fractions, of one class, or outside of the names.
     """
     y = np.asarray(y)
+    if class_names is not None:
+        texts = not isinstance(class_names, str) and all(isinstance(n, str) for n in class_names)
+        ok = texts and len(set(class_names)) == len(class_names)
+        check(ok, "class_names", class_names, "must be a list of different texts, one a class")
     if y.ndim == 2 and y.shape[1] > 1:
-        one_hot = np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()
-        check(
-            one_hot,
-            "y",
-            f"array of shape {y.shape}",
-            "must hold one label an example, shape (n,), or one-hot rows, shape (n, classes)",
-        )
+        rows = y.dtype.kind in "iufb" and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()
+        wanted = "must hold one label an example, shape (n,), or one-hot rows, shape (n, classes)"
+        check(rows, "y", f"array of shape {y.shape}", wanted)
         names = class_names or [str(i) for i in range(y.shape[1])]
-        y = y.argmax(axis=1)
+        wanted = f"y has {y.shape[1]} columns, so it needs as many names"
+        check(len(names) == y.shape[1], "class_names", tuple(names), wanted)
+        return y.argmax(axis=1).astype("int32"), tuple(names)
+
+    check(y.size == len(y), "y", f"array of shape {y.shape}", "must hold one label an example")
+    y = y.reshape(len(y))
+    if y.dtype.kind in "OSU":
+        values = [v.decode() if isinstance(v, bytes) else v for v in y.tolist()]
+        missing = sum(v is None or v != v for v in values)  # NaN differs from itself
+        check(not missing, "y", f"{missing} missing label(s)", "every example needs one")
+        y = np.array(values)
+    if y.dtype.kind == "f":
+        whole = np.isfinite(y).all() and (y == np.floor(y)).all()
+        check(whole, "y", "fractions or NaN", "labels must be whole numbers or texts")
+        y = y.astype("int64")
+    check(y.dtype.kind in "iubU", "y", y.dtype, "labels must be whole numbers or texts")
+
+    if class_names is None:
+        values, y = np.unique(y, return_inverse=True)
+        names = tuple(values.astype(str).tolist())
+    elif y.dtype.kind == "U":
+        names = tuple(class_names)
+        strange = sorted(set(y.tolist()) - set(names))
+        check(not strange, "class_names", names, f"y holds other labels: {strange[:5]}")
+        y = np.array([names.index(text) for text in y])
     else:
-        y = y.reshape(len(y))
-        if class_names is None:
-            values = np.unique(y)
-            # Whole numbers 0 .. k-1 stay as they are; everything else is numbered in order.
-            y = np.searchsorted(values, y)
-            names = [_label(value) for value in values]
-        else:
-            names = class_names
-    names = tuple(str(name) for name in names)
-    check(
-        len(names) >= 2,
-        "y",
-        f"labels of {len(names)} class(es): {', '.join(names)}",
-        "needs at least 2 classes",
-    )
-    check(
-        y.min() >= 0 and y.max() < len(names),
-        "y",
-        f"labels {y.min()} .. {y.max()}",
-        f"must lie in 0 .. {len(names) - 1} for the {len(names)} class names",
-    )
+        names = tuple(class_names)
+        wanted = f"y holds labels {y.min()} .. {y.max()}; needs a name for each of 0, 1, ..."
+        check(y.min() >= 0 and y.max() < len(names), "class_names", names, wanted)
+    check(len(names) >= 2, "y", f"only the class {', '.join(names)}", "needs at least 2 classes")
     return y.astype("int32"), names
-
-
-def _label(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def assemble(
     source: Source,
     kind: str,
-    make_transform: Callable[[Any, np.ndarray], Transform],
-    spec: Callable[[Transform], dict[str, Any]],
+    parts: dict[str, np.ndarray],
+    transform: Transform,
+    spec: dict[str, Any],
     *,
     batch_size: int,
     seed: int,
-    validation_fraction: float,
-    test_fraction: float,
+    of_batch: Callable[[Any], np.ndarray] | None = None,
     workers: int = 1,
 ) -> Data:
-    """Split a source, fit the transform on its training part, and batch the parts.
+    """Batch the parts of a source.
 
     Args:
-        source: raw examples.
+        source: examples.
         kind: of data.
-        make_transform: (raw x, indices of the training part) to the fitted transform.
-        spec: fitted transform to the arguments of `build_model`.
+        parts: indices of "train", "validation" and "test"; see `split`.
+        transform: of raw examples, fitted on the training part.
+        spec: the arguments of `build_model`.
         batch_size: examples in a batch.
-        seed: of the splits and of the training order.
-        validation_fraction: of what the source did not split itself.
-        test_fraction: likewise.
+        seed: of the training order.
+        of_batch: what is left to do with a batch of the source's x; by default `transform`.
         workers: threads that prepare batches.
     """
-    check(
-        isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0,
-        "seed",
-        seed,
-        "must be an integer of at least 0",
-    )
-    train, validation, test = split(
-        source, validation_fraction=validation_fraction, test_fraction=test_fraction, seed=seed
-    )
-    transform = make_transform(source.x, train)
-
-    def part(indices: np.ndarray, shuffle: bool = False) -> Batches | None:
-        if not len(indices):
-            return None
-        return Batches(
+    batches = {
+        name: Batches(
             source.x,
             source.y,
             indices,
-            transform,
+            of_batch or transform,
             batch_size,
-            shuffle=shuffle,
+            shuffle=name == "train",
             seed=seed,
             workers=workers,
         )
-
+        if len(indices)
+        else None
+        for name, indices in parts.items()
+    }
     return Data(
         name=source.name,
         kind=kind,
-        train=part(train, shuffle=True),
-        validation=part(validation),
-        test=part(test),
-        spec=spec(transform),
+        spec=spec,
         transform=transform,
         class_names=source.class_names,
         licence=source.licence,
         citation=source.citation,
+        **batches,
     )

@@ -1,20 +1,26 @@
 """TensorFlow Datasets that are prepared on this machine, read without touching the network.
 
-Sets in array_record format are read without TensorFlow; those in TFRecord format need it
-installed, whatever the backend.
+Sets in TFRecord and in array_record format are read record by record, by number, so that neither
+needs TensorFlow, and a set larger than the memory is read as it is needed.
 """
 
-import importlib.util
+import difflib
+import io
+import mmap
 import os
 import re
+import struct
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recipes.contract import unknown
 from recipes.data.core import Source
+from recipes.data.pictures import DEFAULT_SIZE, Pictures, read_picture
+
+NAME = r"(\w+)(/[\w.-]+)?(:[\d.]+)?"  # name/config:version
 
 
 def data_dir_of(data_dir: str | None) -> Path:
@@ -25,7 +31,8 @@ def data_dir_of(data_dir: str | None) -> Path:
 def prepared(data_dir: str | None = None) -> list[str]:
     """Names of the sets that lie ready in the folder."""
     folder = data_dir_of(data_dir)
-    return sorted({path.relative_to(folder).parts[0] for path in folder.glob("*/**/features.json")})
+    found = chain(folder.glob("*/*/features.json"), folder.glob("*/*/*/features.json"))
+    return sorted({path.relative_to(folder).parts[0] for path in found})
 
 
 def is_prepared(name: str, data_dir: str | None = None) -> bool:
@@ -35,22 +42,27 @@ def is_prepared(name: str, data_dir: str | None = None) -> bool:
 
 def _versions(name: str, data_dir: str | None) -> list[Path]:
     """Folders of the prepared versions of a set; none where the name cannot be a set's."""
-    path, _, version = str(name).partition(":")
-    if not re.fullmatch(r"[a-z0-9_]+(/[\w.-]+)?", path):
+    if not (isinstance(name, str) and re.fullmatch(NAME, name)):
         return []
-    found = [p.parent for p in (data_dir_of(data_dir) / path).glob("**/dataset_info.json")]
-    return [p for p in found if not version or p.name == version]
+    path, _, version = name.partition(":")
+    folder = data_dir_of(data_dir) / path
+    found = chain(folder.glob("*/dataset_info.json"), folder.glob("*/*/dataset_info.json"))
+    return [p.parent for p in found if not version or p.parent.name == version]
 
 
 def builder(name: str, data_dir: str | None = None) -> Any:
     """The read-only builder of a prepared set: "name", "name/config" or "name:version".
 
     Raises:
-        ValueError: no such set, or it is not prepared; the message says how to prepare it.
+        ValueError: no such set; it is not prepared, and the message says how to prepare it; or it
+            is there in several configurations.
     """
     found = _versions(name, data_dir)
     if not found:
-        raise _not_prepared(str(name), data_dir_of(data_dir))
+        raise _not_prepared(name, data_dir_of(data_dir))
+    configs = sorted({f"{p.parent.parent.name}/{p.parent.name}" for p in found})
+    if len(configs) > 1:
+        raise ValueError(f"source={name!r}: name one of its configurations: {', '.join(configs)}")
     import tensorflow_datasets as tfds
 
     latest = max(found, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
@@ -58,152 +70,244 @@ def builder(name: str, data_dir: str | None = None) -> Any:
 
 
 def _not_prepared(name: str, folder: Path) -> ValueError:
+    if not re.fullmatch(NAME, name):
+        return ValueError(f"source={name!r}: no such file or folder")
     import tensorflow_datasets as tfds
 
-    from recipes import data
+    from recipes.data import embedded
 
-    if not re.fullmatch(r"[\w.:/-]+", name) or name.count("/") > 1 or name.startswith((".", "/")):
-        return ValueError(f"source={name!r}: no such file or folder, and no name of a data set")
-    known = tfds.list_builders(with_community_datasets=False)
-    if re.split("[:/]", name)[0] in known:
+    base, registered = re.split("[:/]", name)[0], tfds.list_builders(with_community_datasets=False)
+    if base in registered:
+        # Not `tfds build`: it needs apache_beam, which is not installed with it.
+        command = f"import tensorflow_datasets as t; t.load({name!r}, data_dir={str(folder)!r})"
         return ValueError(
             f"source={name!r} is a TensorFlow Datasets set that is not prepared in {folder}. "
-            f"Prepare it once, with a network: tfds build {name} --data_dir {folder}"
+            f'Prepare it once, with a network and TensorFlow: python -c "{command}"'
         )
-    error = unknown("data set", name, data.embedded())
-    ready = ", ".join(prepared(str(folder))) or "none"
-    near = unknown("", name, known).args[0].partition("Did you mean")
-    hint = f" TensorFlow Datasets has{near[2].rstrip('?')}." if near[2] else ""
+    ready = prepared(str(folder))
+    near = difflib.get_close_matches(base, [*embedded(), *ready, *registered], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
     return ValueError(
-        f"{error.args[0]} Prepared TensorFlow Datasets in {folder}: {ready}.{hint} "
-        "No file or folder has that name either."
+        f"source={name!r}: no data set, file or folder has this name; embedded: "
+        f"{', '.join(embedded())}; prepared in {folder}: {', '.join(ready) or 'none'}.{hint}"
     )
 
 
-def keys_of(info: Any) -> tuple[str, str, str]:
-    """(kind of data, key of x, key of the label) by the set's features.
+def kind_of(info: Any) -> str:
+    """The kind of data that a set holds by its features.
 
     Raises:
-        ValueError: neither labelled images nor a labelled table.
+        ValueError: neither labelled images nor a table with a column to predict.
     """
+    if _image_and_label(info):
+        return "images"
+    if _columns_and_target(info):
+        return "tables"
+    raise ValueError(
+        f"the data set {info.name!r} holds {', '.join(sorted(info.features))}; needs pictures with a class "
+        "label, or columns of numbers with one to predict"
+    )
+
+
+def _target(info: Any) -> str | None:
+    """The key of what is to be predicted: the set's own choice, or its only class label."""
     import tensorflow_datasets as tfds
 
-    features = info.features
-    supervised = info.supervised_keys or ()
-    names = list(supervised) if len(supervised) == 2 else list(features)
-    labels = [n for n in names if isinstance(features[n], tfds.features.ClassLabel)]
-    images = [n for n in names if isinstance(features[n], tfds.features.Image)]
-    if labels and images:
-        return "images", images[0], labels[0]
-    numbers = [
-        n
-        for n in names
-        if type(features[n]) is tfds.features.Tensor
-        and len(features[n].shape) == 1
-        and np.issubdtype(features[n].np_dtype, np.number)
+    keys = info.supervised_keys or ()
+    if len(keys) == 2 and isinstance(keys[1], str):
+        return keys[1]
+    is_label = tfds.features.ClassLabel
+    labels = [key for key, feature in info.features.items() if isinstance(feature, is_label)]
+    return labels[0] if len(labels) == 1 else None
+
+
+def _image_and_label(info: Any) -> tuple[str, str] | None:
+    import tensorflow_datasets as tfds
+
+    label, first = _target(info), (info.supervised_keys or (None,))[0]
+    images = [
+        key
+        for key, feature in sorted(
+            info.features.items(), key=lambda item: (item[0] != first, item[0])
+        )
+        if isinstance(feature, tfds.features.Image) and feature.np_dtype in (np.uint8, np.uint16)
     ]
-    if labels and numbers:
-        return "tables", numbers[0], labels[0]
-    raise ValueError(
-        f"the data set {info.name!r} holds {list(features)}; needs images or a row of numbers, "
-        "and a class label"
-    )
+    if label and images and isinstance(info.features[label], tfds.features.ClassLabel):
+        return images[0], label
+    return None
 
 
-def read_images(name: str, data_dir: str | None, cache_bytes: int) -> Source:
-    """A set of labelled images, in memory where it fits."""
+def _columns_and_target(info: Any) -> tuple[dict[tuple, Any], str] | None:
+    """Features of a table by their keys from the outside in, and the key of the one to predict."""
+    import tensorflow_datasets as tfds
+
+    numeric = (tfds.features.Tensor, tfds.features.Scalar)
+
+    def flat(features: Any, outer: tuple = ()) -> dict[tuple, Any]:
+        found = {}
+        for key, feature in sorted(features.items()):  # as stored, the order changes
+            nested = isinstance(feature, tfds.features.FeaturesDict)
+            found |= flat(feature, (*outer, key)) if nested else {(*outer, key): feature}
+        return found
+
+    def fits(feature: Any) -> bool:
+        if isinstance(feature, tfds.features.ClassLabel | tfds.features.Text):
+            return True
+        return type(feature) in numeric and None not in feature.shape
+
+    target, columns = _target(info), flat(info.features)
+    if (target,) not in columns or columns[target,].shape or not all(map(fits, columns.values())):
+        return None
+    given = [feature for keys, feature in columns.items() if keys != (target,)]
+    some = any(type(f) in numeric and np.issubdtype(f.np_dtype, np.number) for f in given)
+    return (columns, target) if some else None
+
+
+def read_images(
+    name: str,
+    data_dir: str | None,
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    cache_bytes: int,
+) -> Source:
+    """A set of labelled images, in memory where it takes at most `cache_bytes`."""
     built = builder(name, data_dir)
     info = built.info
-    kind, x_key, y_key = keys_of(info)
-    if kind != "images":
-        raise ValueError(f"the data set {info.name!r} holds {kind}, not images")
-    shape = info.features[x_key].shape
-    splits = _splits(info)
-    count = sum(info.splits[split].num_examples for split in splits.values())
-    fixed = None not in shape
-    if fixed and count * np.prod(shape) > cache_bytes:
-        raise ValueError(
-            f"the data set {info.name!r} has {count * np.prod(shape):,} bytes of pixels, more than "
-            f"cache_bytes={cache_bytes:,}; raise cache_bytes if the memory is there"
-        )
-    xs, ys, parts = [], [], {}
-    for part, split in splits.items():
-        start = len(ys)
-        for example in _examples(built, split):
-            xs.append(example[x_key])
-            ys.append(example[y_key])
-        if part != "train":
-            parts[part] = np.arange(start, len(ys))
-    x = np.stack(xs) if fixed else np.stack(_to_one_size(xs))
-    return Source(
-        info.name,
-        x,
-        np.asarray(ys, "int32"),
-        tuple(info.features[y_key].names),
-        licence=(getattr(info, "license", None) or "see the data set's page"),
-        citation=info.citation,
-        **parts,
-    )
+    x_key, y_key = _image_and_label(info) or _wrong(info, "images")
+    records, y, parts = _read(info, y_key)
+    height, width, depth = info.features[x_key].shape
+    if image_size is None:  # None in the shape: of mixed sizes
+        image_size = (height, width) if height and width else DEFAULT_SIZE
+    channels = channels or (1 if depth == 1 else 3)
+
+    def read(numbers: list[int]) -> list[np.ndarray]:
+        files = [io.BytesIO(_value(record, x_key)) for record in records.__getitems__(numbers)]
+        names = [f"{info.name}, example {i}" for i in numbers]
+        return [
+            read_picture(file, image_size, channels, example)
+            for file, example in zip(files, names, strict=True)
+        ]
+
+    x = Pictures(read, len(y), image_size, channels).in_memory(cache_bytes)
+    return _source(info, x, y.astype("int32"), parts, y_key)
 
 
 def read_table(name: str, data_dir: str | None) -> Source:
-    """A set of rows of numbers with a class label."""
+    """A set of rows: x a pandas frame, y as it is stored."""
     import pandas
 
     built = builder(name, data_dir)
     info = built.info
-    kind, x_key, y_key = keys_of(info)
-    if kind != "tables":
-        raise ValueError(f"the data set {info.name!r} holds {kind}, not a table")
-    xs, ys, parts = [], [], {}
-    for part, split in _splits(info).items():
-        start = len(ys)
-        for example in _examples(built, split):
-            xs.append(example[x_key])
-            ys.append(example[y_key])
-        if part != "train":
-            parts[part] = np.arange(start, len(ys))
-    table = pandas.DataFrame(np.stack(xs))
-    table.columns = [f"{x_key}_{i}" for i in range(table.shape[1])]
+    columns, target = _columns_and_target(info) or _wrong(info, "a table")
+    records, y, parts = _read(info, target)
+    table: dict[str, list] = {}
+    for record in _all(records):
+        example = info.features.deserialize_example_np(record)
+        for keys, feature in columns.items():
+            value = example
+            for key in keys:
+                value = value[key]
+            name = "/".join(keys)
+            if getattr(feature, "names", None):  # a class label; -1: not known
+                value = feature.names[value] if value >= 0 else None
+            if isinstance(value, bytes):
+                value = value.decode() or None
+            if feature.shape:
+                for i, one in enumerate(np.ravel(value)):
+                    table.setdefault(f"{name}_{i}", []).append(one)
+            else:
+                table.setdefault(name, []).append(value)
+    del table[target]
+    return _source(info, pandas.DataFrame(table), y, parts, target)
+
+
+def _wrong(info: Any, wanted: str) -> Any:
+    raise ValueError(f"the data set {info.name!r} holds {kind_of(info)}, not {wanted}")
+
+
+def _source(info: Any, x: Any, y: np.ndarray, parts: dict[str, np.ndarray], target: str) -> Source:
+    names = getattr(info.features[target], "names", None)
     return Source(
         info.name,
-        table,
-        np.asarray(ys, "int32"),
-        tuple(info.features[y_key].names),
+        x,
+        y,
+        tuple(names) if names else None,
+        licence=info.redistribution_info.license or "see the data set's page",
         citation=info.citation,
         **parts,
     )
 
 
-def _splits(info: Any) -> dict[str, str]:
-    """Our part to the set's split; a set without "train" gives its first split."""
+def _read(info: Any, target: str) -> tuple[Any, np.ndarray, dict[str, np.ndarray]]:
+    """Records of all parts, their targets, and which records are the validation and test parts."""
     splits = {part: part for part in ("train", "validation", "test") if part in info.splits}
-    return splits if "train" in splits else {"train": next(iter(info.splits))}
+    if "train" not in splits:
+        splits = {"train": next(iter(info.splits))}
+    files, targets, parts, start = [], [], {}, 0
+    for part, split in splits.items():
+        paths = [str(path) for path in info.splits[split].filepaths]
+        records, count = _records(info, paths), info.splits[split].num_examples
+        if len(records) != count:
+            raise ValueError(f"{paths[0]}: {len(records)} examples of {count}; prepare it again")
+        y = np.array([_value(record, target) for record in _all(records)])
+        if part != "train" and y.dtype.kind == "i" and (y < 0).all():
+            continue  # a part without labels
+        files += paths
+        targets.append(y)
+        if part != "train":
+            parts[part] = np.arange(start, start + count)
+        start += count
+    return _records(info, files), np.concatenate(targets), parts
 
 
-def _examples(built: Any, split: str) -> Iterator[dict[str, Any]]:
-    """Examples of one split in stored order, as NumPy values."""
-    import tensorflow_datasets as tfds
+def _records(info: Any, paths: list[str]) -> Any:
+    """Records by number: `len`, and `__getitems__` of a list of numbers, as bytes."""
+    form = info.file_format.value
+    if form == "array_record":
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    if built.info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
-        yield from built.as_data_source(split=split)
-    elif importlib.util.find_spec("tensorflow") is None:
-        raise ValueError(
-            f"the data set {built.info.name!r} is prepared as TFRecord files, which need "
-            "TensorFlow installed; or prepare it again: "
-            f"tfds build {built.info.name} --file_format array_record"
-        )
-    else:
-        yield from tfds.as_numpy(built.as_dataset(split=split))
+        return ArrayRecordDataSource(paths)
+    if form == "tfrecord":
+        return TFRecords(paths)
+    raise ValueError(f"{info.name!r} is prepared as {form}; needs tfrecord or array_record")
 
 
-def _to_one_size(images: list[np.ndarray], size: tuple[int, int] = (64, 64)) -> list[np.ndarray]:
-    """Images of many sizes, scaled to cover one size, then cropped."""
-    from PIL import Image, ImageOps
+def _all(records: Any, chunk: int = 1024) -> Iterator[bytes]:
+    for start in range(0, len(records), chunk):
+        yield from records.__getitems__(list(range(start, min(start + chunk, len(records)))))
 
-    scaled = []
-    for image in images:
-        picture = Image.fromarray(image.squeeze())
-        array = np.asarray(ImageOps.fit(picture, size[::-1], Image.Resampling.BILINEAR))
-        scaled.append(array.reshape(*size, -1))
-    return scaled
+
+def _value(record: bytes, key: str) -> Any:
+    """The first value of one feature, as it is stored."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    feature = tf_example_pb2.Example.FromString(record).features.feature[key]
+    return getattr(feature, feature.WhichOneof("kind")).value[0]
+
+
+class TFRecords:
+    """Records of TFRecord files, by number.
+
+    A record is its length (8 bytes, the lowest first), a checksum of that (4), that many bytes of
+    content, and a checksum of those (4); the checksums are not looked at.
+    """
+
+    def __init__(self, paths: list[str]):
+        self._places: list[tuple[mmap.mmap, int, int]] = []  # file, start and end of the content
+        for path in paths:
+            with open(path, "rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            start = 0
+            while start + 12 <= len(content):
+                end = start + 12 + struct.unpack_from("<Q", content, start)[0]
+                self._places.append((content, start + 12, end))
+                start = end + 4
+            if start != len(content):
+                raise ValueError(f"{path}: the file is cut short; prepare the data set again")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitems__(self, numbers: list[int]) -> list[bytes]:
+        """The contents of some records."""
+        return [self._places[i][0][self._places[i][1] : self._places[i][2]] for i in numbers]

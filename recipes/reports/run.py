@@ -24,7 +24,7 @@ def write_reports(run: "Run") -> None:
         plots.save(plots.learning_curves(run.history), folder / "learning_curves.png")
     if run.data.kind in ("images", "tables"):
         _plot_predictions(run, folder)
-    (run.directory / "README.md").write_text(model_card(run))
+    (run.directory / "README.md").write_text(model_card(run), encoding="utf-8")
 
 
 def _plot_predictions(run: "Run", folder: Path) -> None:
@@ -63,6 +63,9 @@ def model_card(run: "Run") -> str:
         for name, value in metrics.items()
         if name.startswith("test_")
     )
+    citation = data.citation.strip()
+    if "\n" in citation:  # BibTeX
+        citation = f"```\n{citation}\n```"
     arguments = "\n".join(f"- `{name}`: `{value!r}`" for name, value in config["build"].items())
     pictures = "\n".join(
         f"![{path.stem.replace('_', ' ')}](plots/{path.name})"
@@ -74,8 +77,8 @@ def model_card(run: "Run") -> str:
 
 ## Result
 
-On the test part, the best of {metrics["epochs"]} epochs (number {metrics.get("best_epoch")}, by
-{metrics.get("objective")}):
+On the test part, by the model of epoch {metrics["best_epoch"]} of {metrics["epochs"]}, the best by
+{metrics["objective"]} ({metrics["best"]:.4f}):
 
 | metric | value |
 |---|---|
@@ -88,7 +91,9 @@ On the test part, the best of {metrics["epochs"]} epochs (number {metrics.get("b
 
 ## Data
 
-{data.name}: {sizes}. Licence: {data.licence}. {data.citation}
+{data.name}: {sizes}. Licence: {data.licence}.
+
+{citation}
 
 ## Arguments
 

@@ -1,8 +1,8 @@
 """Model files: written whole or not at all, with the state of the training inside.
 
-A checkpoint is an ordinary `.keras` file. The training's own state (epoch, best value, patience)
-lies in the comment of its zip archive, so that weights and state cannot disagree: one file, one
-rename.
+A checkpoint is an ordinary `.keras` file with one more member, `recipes.json`: the training's own
+state (epoch, best value ...) and the states of the model's random generators, which Keras does not
+save. Weights and state cannot disagree: one file, one rename.
 """
 
 import importlib
@@ -12,26 +12,29 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from recipes.contract import families
 from recipes.training.precision import policy
 
+EXTRA = "recipes.json"
+
 
 def save(model: keras.Model, path: str | Path, state: dict | None = None) -> None:
-    """Save a model with its optimizer, and a small state, to a temporary file; then rename it.
+    """Save a model with its optimizer and random states to a temporary file; then rename it.
 
     Args:
         model: any Keras model.
         path: the `.keras` file.
-        state: what JSON holds, at most 60 KiB of it.
+        state: anything that JSON holds, for `read_state`.
     """
     path = Path(path)
-    # Keras asks for this ending.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    temporary = path.with_name(f".{path.name}")  # one that a kill left behind is overwritten
+    seeds = [keras.ops.convert_to_numpy(v).tolist() for v in _random_states(model)]
     try:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.comment = json.dumps({"recipes": state or {}}).encode()
+            archive.writestr(EXTRA, json.dumps({"state": state or {}, "seeds": seeds}))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -42,7 +45,7 @@ def save(model: keras.Model, path: str | Path, state: dict | None = None) -> Non
 def read_state(path: str | Path) -> dict:
     """The state that `save` put in a checkpoint; empty for other `.keras` files."""
     with _open(path) as archive:
-        return json.loads(archive.comment or b"{}").get("recipes", {})
+        return _extra(archive).get("state", {})
 
 
 def load(path: str | Path, compile: bool = True) -> keras.Model:
@@ -63,11 +66,21 @@ def load(path: str | Path, compile: bool = True) -> keras.Model:
         path = path / "best.keras"
     with _open(path) as archive:
         config = archive.read("config.json").decode()
+        seeds = _extra(archive).get("seeds", [])
     for name in families() if '"recipes>' in config else ():
         importlib.import_module(f"recipes.{name}")  # registers its classes
     mixed = [p for p in ("mixed_float16", "mixed_bfloat16") if f'"{p}"' in config]
     with policy(mixed[0] if mixed else "float32"):
-        return keras.saving.load_model(path, compile=compile)
+        model = keras.saving.load_model(path, compile=compile)
+    for variable, value in zip(_random_states(model), seeds, strict=False):
+        variable.assign(np.array(value, variable.dtype))
+    return model
+
+
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """The states of the generators behind dropout, augmentation and the like, in their order."""
+    weights = {id(weight) for weight in model.weights}
+    return [v for v in model.variables if id(v) not in weights]
 
 
 def _open(path: str | Path) -> zipfile.ZipFile:
@@ -80,3 +93,7 @@ def _open(path: str | Path) -> zipfile.ZipFile:
     except (zipfile.BadZipFile, KeyError):
         raise ValueError(f"path={str(path)!r}: not a whole .keras file") from None
     return archive
+
+
+def _extra(archive: zipfile.ZipFile) -> dict:
+    return json.loads(archive.read(EXTRA)) if EXTRA in archive.namelist() else {}

@@ -8,6 +8,7 @@ import numpy as np
 
 from recipes import data
 from recipes.contract import check
+from recipes.contract.arguments import check_vocabulary
 from recipes.training import checkpoints
 from recipes.training.runs import read_config
 
@@ -17,8 +18,8 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
 
     Args:
         run: a run directory.
-        inputs: an array of raw inputs (as `load_data` took them); or a path, or a list of paths,
-            to pictures, to folders of pictures, or to CSV or Parquet files.
+        inputs: an array or a pandas frame of raw inputs (as `load_data` took them); or a path, or
+            a list of paths, to pictures, to folders of pictures, or to CSV or Parquet files.
         batch_size: inputs at a time.
 
     Returns:
@@ -29,55 +30,72 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         ValueError: no run there, no such file, or inputs of another shape.
     """
     read_config(run)  # says so if this is no run
+    check_vocabulary({"batch_size": batch_size})
     about = json.loads((Path(run) / "data.json").read_text())
     transform = data.transform_from_config(about["kind"], about["transform"])
-    model = checkpoints.load(run)
     if isinstance(inputs, str | Path):
         inputs = [inputs]
-    if isinstance(inputs, list | tuple) and all(isinstance(p, str | Path) for p in inputs):
-        names, x = _read(inputs, about["kind"], transform)
+    paths = isinstance(inputs, list | tuple) and all(isinstance(p, str | Path) for p in inputs)
+    check(not paths or inputs, "inputs", inputs, "needs at least one")
+    if paths:
+        names, x = _read([Path(p) for p in inputs], about["kind"], transform)
     else:
-        x = transform(np.asarray(inputs)) if about["kind"] == "images" else transform(inputs)
+        x = transform(_raw(inputs, about["kind"], transform))
         names = list(range(len(x)))
-    wanted = tuple(model.input_shape[1:])
-    check(x.shape[1:] == wanted, "inputs", f"shape {x.shape}", f"this model takes (n, {wanted})")
+    model = checkpoints.load(run)
     outputs = np.asarray(model.predict(x, batch_size=batch_size, verbose=0), "float64")
     if about["class_names"] is None:
         mean, std = transform.target
-        return [
-            {"input": name, "value": float(row[0] * std + mean)}
-            for name, row in zip(names, outputs, strict=True)
-        ]
+        values = outputs[:, 0] * std + mean
+        return [{"input": n, "value": float(v)} for n, v in zip(names, values, strict=True)]
     from recipes.reports.run import softmax
 
     found = []
     for name, row in zip(names, softmax(outputs), strict=True):
         shares = dict(zip(about["class_names"], row.tolist(), strict=True))
         best = max(shares, key=shares.get)
-        found.append(
-            {
-                "input": name,
-                "class": best,
-                "probability": shares[best],
-                "probabilities": shares,
-            }
-        )
+        of_best = {"class": best, "probability": shares[best], "probabilities": shares}
+        found.append({"input": name, **of_best})
     return found
 
 
-def _read(paths: list, kind: str, transform: Any) -> tuple[list, np.ndarray]:
+def _read(paths: list[Path], kind: str, transform: Any) -> tuple[list, np.ndarray]:
     """Names of the inputs and their model inputs."""
-    paths = [Path(path) for path in paths]
     for path in paths:
         check(path.exists(), "inputs", str(path), "no such file or folder")
-    if kind == "images":
-        from recipes.data.images import EXTENSIONS
+    if kind == "tables":
+        x = transform.read_files(paths)
+        return list(range(len(x))), x
+    from recipes.data.pictures import EXTENSIONS
 
-        files = []
-        for path in paths:
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
-            check(path.is_file() or inside, "inputs", str(path), "holds no pictures")
-            files += [path] if path.is_file() else inside
-        return [str(file) for file in files], transform.read_files(files)
-    x = transform.read_files(paths)
-    return list(range(len(x))), x
+    files = []
+    for path in paths:
+        inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in EXTENSIONS)
+        check(path.is_file() or inside, "inputs", str(path), "holds no pictures")
+        files += [path] if path.is_file() else inside
+    return [str(file) for file in files], transform.read_files(files)
+
+
+def _raw(inputs: Any, kind: str, transform: Any) -> Any:
+    """An array or a frame as the transform takes it."""
+    names = [*transform.numbers, *transform.categories] if kind == "tables" else []
+    if hasattr(inputs, "columns"):
+        missing = [name for name in names if name not in inputs]
+        wanted = f"needs a frame with the columns {', '.join(names)}"
+        check(names and not missing, "inputs", list(inputs.columns), wanted)
+        return inputs
+    try:
+        raw = np.asarray(inputs)
+    except ValueError:  # rows of unequal length
+        raw = np.empty(0, object)
+    if kind == "tables":
+        import pandas
+
+        shape = (len(names),)
+    else:
+        shape = (*transform.image_size, transform.channels)
+        raw = raw[..., None] if raw.ndim == 3 and shape[-1] == 1 else raw
+    fits = raw.shape[1:] == shape and raw.dtype.kind in "iufb"
+    wanted = f"this model takes numbers, {('n', *shape)}".replace("'", "")
+    check(fits, "inputs", f"{raw.dtype} {raw.shape}", wanted)
+    return pandas.DataFrame(raw, columns=names) if kind == "tables" else raw

@@ -26,7 +26,7 @@ class Run:
 
     `model` is the best one by the family's objective; `history` has a list for each metric, one
     value for each epoch; `metrics` has the best epoch and what the best model scores on the test
-    part.
+    part; `config` is what `config.json` holds.
     """
 
     directory: Path
@@ -39,102 +39,102 @@ class Run:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Writes an epoch's results as it ends, keeps the best model, and stops where patience ends.
+    """Writes an epoch's results as it ends, keeps the best model, and stops where it should end.
 
     `last.keras` is written last and carries this object's state, so that whatever is on disk
     after a crash belongs together.
 
     Args:
         directory: of the run.
-        objective: (name of a metric, "max" or "min").
-        patience: epochs without a better value, or None.
+        objective: (name of a metric, "max" or "min"). Where there is no validation part,
+            "val_accuracy" is the training's own "accuracy".
+        patience: epochs without a better value after which training stops, or None.
     """
 
     def __init__(self, directory: Path, objective: tuple[str, str], patience: int | None):
         super().__init__()
         self.directory, self.patience = directory, patience
-        self.monitor, self.direction = objective
-        self.epoch, self.best, self.best_epoch, self.stopped = 0, None, 0, False
-        self.seconds = 0.0
+        self.objective, direction = objective
+        self.sign = 1 if direction == "max" else -1
+        self.epoch, self.best_epoch, self.seconds = 0, 0, 0.0
+        self.best: float | None = None
+        self.diverged = ""  # the loss, once it is no number
+
+    @property
+    def state(self) -> dict:
+        """What a checkpoint keeps."""
+        names = ("epoch", "objective", "best", "best_epoch", "diverged", "seconds")
+        return {name: getattr(self, name) for name in names}
 
     def restore(self, state: dict) -> None:
         """Continue from the state of a checkpoint; later rows of the history are dropped."""
-        for key in ("epoch", "best", "best_epoch", "seconds"):
-            setattr(self, key, state.get(key, getattr(self, key)))
-        self.stopped = self._out_of_patience()
+        for name, value in state.items():
+            setattr(self, name, value)
         path = self.directory / "history.csv"
         if path.exists():
             rows = path.read_text().splitlines(keepends=True)
             path.write_text("".join(rows[: self.epoch + 1]))
 
+    @property
+    def stopped(self) -> str:
+        """Why training should not go on; empty where it should."""
+        if self.diverged:
+            return f"the loss is {self.diverged} in epoch {self.epoch}; try a smaller learning_rate"
+        if self.patience is not None and self.epoch - self.best_epoch >= max(1, self.patience):
+            return f"no better {self.objective} since epoch {self.best_epoch}, out of patience"
+        return ""
+
     def on_train_begin(self, logs=None):
         """A checkpoint before the first epoch, so that any interruption can be resumed."""
         self._clock = time.perf_counter()
         if self.epoch == 0:
-            self._save_last()
+            checkpoints.save(self.model, self.directory / "last.keras", self.state)
 
     def on_epoch_end(self, epoch, logs=None):
         """History, then the best model, then the checkpoint."""
-        logs = {key: float(value) for key, value in (logs or {}).items()}
+        logs = {name: float(value) for name, value in (logs or {}).items()}
         self.epoch = epoch + 1
         now = time.perf_counter()
         self.seconds, self._clock = self.seconds + now - self._clock, now
-        path = self.directory / "history.csv"
-        if not path.exists():
-            path.write_text(",".join(["epoch", *logs]) + "\n")
-        with path.open("a", newline="") as file:
-            csv.writer(file).writerow([self.epoch, *logs.values()])
-        # Without a validation part the training's own value has to do.
-        value = logs.get(self.monitor, logs.get(self.monitor.removeprefix("val_")))
-        if value is None:
-            raise ValueError(f"objective={self.monitor!r} is not among the metrics {list(logs)}")
-        better = (
-            value > self.best
-            if self.direction == "max" and self.best is not None
-            else (self.best is None or value < self.best)
-        )
-        if better and math.isfinite(value):
+        if self.objective not in logs:
+            self.objective = self.objective.removeprefix("val_")
+        if self.objective not in logs:
+            raise ValueError(f"objective={self.objective!r} is not among the metrics {list(logs)}")
+        with (self.directory / "history.csv").open("a", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if not file.tell():
+                writer.writerow(["epoch", *logs])
+            writer.writerow([self.epoch, *logs.values()])
+        if not math.isfinite(logs.get("loss", 0)):
+            self.diverged = str(logs["loss"])
+        value = logs[self.objective]
+        # A network of NaNs still hits its share of the classes: the losses have to be numbers, too.
+        sound = all(math.isfinite(logs.get(k, 0)) for k in (self.objective, "loss", "val_loss"))
+        if sound and (self.best is None or self.sign * value > self.sign * self.best):
             self.best, self.best_epoch = value, self.epoch
-            checkpoints.save(self.model, self.directory / "best.keras", self._state())
-        self._save_last()
-        if not math.isfinite(logs.get("loss", 0.0)):
-            self.model.stop_training = True
-            print(
-                f"Stopped: the loss is {logs['loss']} in epoch {self.epoch}. "
-                "Try a smaller learning_rate."
-            )
-        if self._out_of_patience():
+            checkpoints.save(self.model, self.directory / "best.keras", self.state)
+        checkpoints.save(self.model, self.directory / "last.keras", self.state)
+        if self.stopped:
             self.model.stop_training = True
 
-    def _out_of_patience(self) -> bool:
-        return self.patience is not None and self.epoch - self.best_epoch > self.patience
 
-    def _state(self) -> dict:
-        return {
-            "objective": self.monitor,
-            "epoch": self.epoch,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "seconds": self.seconds,
-        }
-
-    def _save_last(self) -> None:
-        checkpoints.save(self.model, self.directory / "last.keras", self._state())
+def check_new(run_dir: str | Path | None) -> None:
+    """Raise where `new_directory` could not use this: told before any work is done."""
+    if run_dir is None:
+        return
+    check(isinstance(run_dir, str | Path), "run_dir", run_dir, "must be the path of a directory")
+    path = Path(run_dir)
+    free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    wanted = "is not empty; name a new directory, or continue that run with resume"
+    check(free, "run_dir", str(run_dir), wanted)
 
 
 def new_directory(run_dir: str | Path | None, name: str) -> Path:
-    """A directory that nobody else has: made here, or empty."""
+    """A directory that nobody else has: `run_dir`, or `runs/<name>-<number>`."""
     if run_dir is not None:
-        directory = Path(run_dir)
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise ValueError(
-                f"run_dir={str(run_dir)!r} is not empty; name a new one, or continue that run with "
-                f"resume={str(run_dir)!r}"
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory
-    name = re.sub(r"[^\w.-]+", "_", name)
-    number = 1
+        Path(run_dir).mkdir(parents=True, exist_ok=True)
+        return Path(run_dir)
+    name, number = re.sub(r"[^\w.-]+", "_", name), 1
     while True:
         directory = Path("runs") / f"{name}-{number}"
         try:
@@ -150,8 +150,10 @@ def read_config(directory: str | Path) -> dict:
     Raises:
         ValueError: it is no run directory.
     """
-    path = Path(directory) / "config.json"
-    check(path.is_file(), "run", str(directory), "is no run directory (it has no config.json)")
+    path = isinstance(directory, str | Path) and Path(directory) / "config.json"
+    found = path and path.is_file()
+    shown = str(directory) if isinstance(directory, Path) else directory
+    check(found, "run", shown, "is no run directory: it has no config.json")
     return json.loads(path.read_text())
 
 
@@ -190,6 +192,8 @@ def write_json(path: Path, value: Any) -> None:
     def other(obj: Any) -> Any:
         if hasattr(obj, "item"):
             return obj.item()
+        if isinstance(obj, Path):
+            return str(obj)
         return keras.saving.serialize_keras_object(obj)
 
     temporary = path.with_suffix(".tmp")

@@ -21,14 +21,21 @@ class ScalarLog(keras.callbacks.Callback):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self.writer = EventFileWriter(str(self.folder))
+        self.started = False
 
     def on_epoch_end(self, epoch, logs=None):
-        """One scalar for each metric."""
-        from tensorboard.compat.proto.event_pb2 import Event
+        """One scalar for each metric; the step is the epoch, from 1 as in `history.csv`."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        if (
+            not self.started
+        ):  # voids what a run wrote of this epoch and later ones before it crashed
+            start = SessionLog(status=SessionLog.START)
+            self.writer.add_event(Event(step=epoch + 1, session_log=start))
+            self.started = True
         values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in (logs or {}).items()]
-        self.writer.add_event(Event(step=epoch, summary=Summary(value=values)))
+        self.writer.add_event(Event(step=epoch + 1, summary=Summary(value=values)))
         self.writer.flush()
 
     def on_train_end(self, logs=None):

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import shlex
 import sys
 import zlib
 from pathlib import Path
@@ -20,6 +21,7 @@ from recipes.training.precision import choose, policy
 from recipes.training.runs import (
     Recorder,
     Run,
+    check_new,
     environment,
     new_directory,
     read_config,
@@ -62,8 +64,9 @@ def train(
         seed: of the weights, the splits, the order and dropout.
         patience: stop after so many epochs without a better objective; default never.
         run_dir: a new directory; default `runs/<family>-<variant>-<data>-<number>`.
-        resume: a run directory, to continue after a crash, or for more `epochs`. Only `epochs`,
-            `callbacks` and `verbose` may be given with it, and `data` if the run had arrays.
+        resume: a run directory, to continue after a crash, or for more `epochs` or `patience`. It
+            keeps all other arguments, but needs `data` again where the run had arrays. On a CPU
+            it ends with the same weights as a run that nothing disturbed.
         callbacks: further Keras callbacks.
         data_options: further arguments of `load_data`.
         verbose: as in `fit`; "auto" shows a progress bar in a terminal and lines elsewhere.
@@ -74,26 +77,33 @@ def train(
 
     Raises:
         ValueError: an unknown family, variant, argument or data set; data that does not fit the
-            arguments; a `run_dir` that is not empty; a `resume` that is no run.
+            arguments; a `run_dir` that is not empty; a `resume` that is no run; a loss that is
+            not finite from the first epoch on.
     """
+    check_vocabulary(
+        {"epochs": epochs, "batch_size": batch_size, "seed": seed},
+        optional=("epochs", "batch_size"),
+    )
+    whole = isinstance(patience, int) and not isinstance(patience, bool) and patience >= 0
+    check(patience is None or whole, "patience", patience, "must be an integer of at least 0")
+    ok = isinstance(callbacks, list | tuple)
+    ok = ok and all(isinstance(c, keras.callbacks.Callback) for c in callbacks)
+    check(ok, "callbacks", callbacks, "must be a list of Keras callbacks")
     if resume is not None:
-        given = dict(
-            build_arguments,
-            variant=variant,
-            batch_size=batch_size,
-            run_dir=run_dir,
-            patience=patience,
-            data_options=data_options,
-        )
-        given |= {"family": family_or_name} if family_or_name is not None else {}
-        refused = [name for name, value in given.items() if value is not None]
-        check(
-            not refused,
-            "resume",
-            str(resume),
-            f"cannot change {', '.join(refused)}: a resumed run keeps its arguments, except epochs",
-        )
-        return _resume(Path(resume), data, epochs, callbacks, verbose)
+        given = {
+            "family": family_or_name,
+            "variant": variant,
+            "batch_size": batch_size,
+            "precision": None if precision == "auto" else precision,
+            "seed": seed or None,
+            "run_dir": run_dir,
+            "data_options": data_options,
+            **build_arguments,
+        }
+        refused = ", ".join(name for name, value in given.items() if value is not None)
+        wanted = f"keeps its {refused}; only epochs, patience and callbacks can be new"
+        check(not refused, "resume", str(resume), wanted)
+        return _resume(resume, data, epochs, patience, callbacks, verbose)
 
     check(family_or_name is not None, "family", None, "name a family, or a run to resume")
     module = family(family_or_name)
@@ -101,35 +111,35 @@ def train(
     variant = _default_variant(module) if variant is None else variant
     if variant not in module.VARIANTS:
         raise unknown("variant", variant, module.VARIANTS)
-    check_vocabulary(
-        {"epochs": epochs, "batch_size": batch_size, "seed": seed},
-        optional=("epochs", "batch_size"),
-    )
-    check(
-        patience is None or (isinstance(patience, int) and patience >= 0),
-        "patience",
-        patience,
-        "must be an integer of at least 0",
-    )
+    defaults = _defaults(module)
+    known = [*defaults, *inspect.signature(train).parameters]
+    for argument in build_arguments:
+        if argument not in defaults:
+            raise unknown("argument", argument, known[:-1])  # without "build_arguments" itself
     precision = choose(precision)
+    check_new(run_dir)
 
-    if not isinstance(data, Data):
-        options = dict(data_options or {}, seed=seed)
+    if isinstance(data, Data):
+        wanted = "is for data that is still to be loaded; give it to load_data"
+        check(not data_options, "data_options", data_options, wanted)
+        data = module.load_data(data)  # which refuses another kind
+        data = data.with_batch_size(batch_size) if batch_size else data
+        source = data.source or None
+    else:
+        ok = data_options is None or isinstance(data_options, dict)
+        check(ok, "data_options", data_options, "must be a dictionary of arguments of load_data")
+        options = {"seed": seed, **(data_options or {})}
         options |= {"batch_size": batch_size} if batch_size else {}
         data = module.load_data(*(() if data is None else (data,)), **options)
-    elif batch_size:
-        data = data.with_batch_size(batch_size)
-    for argument, value in data.spec.items():
-        wanted = build_arguments.get(argument, value)
-        same = tuple(wanted) == tuple(value) if argument == "input_shape" else wanted == value
-        check(same, argument, wanted, f"the data {data.name!r} needs {value!r}")
+        source = data.source or {"source": None, **options}
+    check_fits(data, build_arguments)
 
     config = {
         "recipes": recipes.__version__,
         "family": name,
         "variant": variant,
-        "build": {**data.spec, **build_arguments},
-        "data": _data_identity(data),
+        "build": {**defaults, **module.VARIANTS[variant], **data.spec, **build_arguments},
+        "data": {**_data_identity(data), "source": source},
         "epochs": epochs or module.EPOCHS,
         "batch_size": data.train.batch_size,
         "precision": precision,
@@ -153,50 +163,56 @@ def train(
             },
         )
         recorder = Recorder(directory, module.OBJECTIVE, patience)
-        return _fit(directory, config, model, data, recorder, callbacks, verbose)
+        return _fit(directory, model, data, recorder, callbacks, verbose)
 
 
-def _resume(directory: Path, data: Any, epochs: int | None, callbacks: list, verbose: Any) -> Run:
-    config = read_config(directory)
+def _resume(
+    resume: str | Path,
+    data: Any,
+    epochs: int | None,
+    patience: int | None,
+    callbacks: list,
+    verbose: Any,
+) -> Run:
+    config = read_config(resume)
+    directory = Path(resume)
     last = directory / "last.keras"
-    check(last.is_file(), "resume", str(directory), "has no last.keras to continue from")
-    module = family(config["family"])
-    check_vocabulary({"epochs": epochs}, optional=("epochs",))
+    check(last.is_file(), "resume", str(directory), "has no last.keras yet; delete it, train anew")
+    state = checkpoints.read_state(last)
+    wanted = f"{directory} has {state['epoch']} epochs already"
+    check(epochs is None or epochs >= state["epoch"], "epochs", epochs, wanted)
     config["epochs"] = epochs or config["epochs"]
-    identity = config["data"]
+    config["patience"] = config["patience"] if patience is None else patience
+
+    module = family(config["family"])
     if not isinstance(data, Data):
-        if data is None and identity["source"] is None:
-            raise ValueError(
-                f"resume={str(directory)!r}: this run was trained on data in memory "
-                f"({identity['name']}); pass the same data again"
-            )
-        options = dict(identity["source"] or {"seed": config["seed"]})
-        source = options.pop("source", None)
-        options["batch_size"] = config["batch_size"]
-        data = module.load_data(source if data is None else data, **options)
+        options = config["data"]["source"] or {"source": None, "seed": config["seed"]}
+        source = options["source"] if data is None else data
+        wanted = f"was trained on data in memory ({config['data']['name']}); pass the same again"
+        check(source is not None, "resume", str(directory), wanted)
+        data = module.load_data(source, **{k: v for k, v in options.items() if k != "source"})
     data = data.with_batch_size(config["batch_size"])
-    found = _data_identity(data)
+    found = _as_json(_data_identity(data))
     for key in ("spec", "sizes", "labels"):
-        found_value, wanted = (json.loads(json.dumps(d[key])) for d in (found, identity))
+        wanted = f"is not what the run was trained on: its {key} are {found[key]}"
         check(
-            found_value == wanted,
+            found[key] == config["data"][key],
             "data",
             data.name,
-            f"is not what the run was trained on: its {key} are {found_value}, not {wanted}",
+            f"{wanted}, not {config['data'][key]}",
         )
 
     with policy(config["precision"]):
         keras.utils.set_random_seed(config["seed"])
         model = checkpoints.load(last)
         recorder = Recorder(directory, module.OBJECTIVE, config["patience"])
-        recorder.restore(checkpoints.read_state(last))
+        recorder.restore(state)
         write_json(directory / "config.json", config)
-        return _fit(directory, config, model, data, recorder, callbacks, verbose)
+        return _fit(directory, model, data, recorder, callbacks, verbose)
 
 
 def _fit(
     directory: Path,
-    config: dict,
     model: keras.Model,
     data: Data,
     recorder: Recorder,
@@ -206,6 +222,7 @@ def _fit(
     """Fit from where the recorder stands, then evaluate the best model and write the reports."""
     from recipes.reports.run import write_reports
 
+    config = read_config(directory)
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     data.train.epoch = recorder.epoch
@@ -223,27 +240,53 @@ def _fit(
         except KeyboardInterrupt:
             print(
                 f"\nPaused after epoch {recorder.epoch}. To continue: "
-                f"recipes train --resume {directory}"
+                f"recipes train --resume {shlex.quote(str(directory))}"
             )
             raise
-    best_file = directory / "best.keras"
-    best = checkpoints.load(best_file) if best_file.exists() else model
+    rate = config["build"].get("learning_rate")
+    check(recorder.best is not None, "learning_rate", rate, recorder.stopped)
+    if recorder.stopped and verbose:
+        print(f"Stopped: {recorder.stopped}.")
+    best = checkpoints.load(directory / "best.keras")
     tested = best.evaluate(data.test, verbose=0, return_dict=True)
     metrics = {
-        **checkpoints.read_state(best_file if best_file.exists() else directory / "last.keras"),
+        "objective": recorder.objective,
+        "best": recorder.best,
+        "best_epoch": recorder.best_epoch,
         "epochs": recorder.epoch,
-        **{f"test_{key}": float(value) for key, value in tested.items()},
+        "stopped": recorder.stopped,
+        **{f"test_{name}": float(value) for name, value in tested.items()},
         "parameters": sum(math.prod(w.shape) for w in best.trainable_weights),
         "seconds": round(recorder.seconds, 1),
     }
+    if data.class_names is None and "mae" in tested:  # which the model sees standardised
+        metrics["test_mae_unscaled"] = metrics["test_mae"] * data.transform.target[1]
     write_json(directory / "metrics.json", metrics)
     run = Run(directory, config["family"], best, data, read_history(directory), metrics, config)
     write_reports(run)
     return run
 
 
+def check_fits(data: Data, arguments: dict[str, Any]) -> None:
+    """Raise where an argument of `build_model` contradicts what the data needs."""
+    for name, needed in data.spec.items():
+        given = arguments.get(name, needed)
+        check(_as_json(given) == _as_json(needed), name, given, f"{data.name} needs {needed!r}")
+
+
+def _as_json(value: Any) -> Any:
+    """With lists for tuples, as JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))
+
+
 def _default_variant(module: ModuleType) -> str:
     return inspect.signature(module.build_model).parameters["variant"].default
+
+
+def _defaults(module: ModuleType) -> dict[str, Any]:
+    """The arguments of `build_model` beside the variant and the seed, which is the run's."""
+    parameters = inspect.signature(module.build_model).parameters
+    return {n: p.default for n, p in parameters.items() if n not in ("variant", "seed")}
 
 
 def _data_identity(data: Data) -> dict:
