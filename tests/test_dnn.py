@@ -242,7 +242,7 @@ def test_one_hidden_layer_learns_xor_and_none_cannot():
             input_shape=(2,), num_classes=2, units=units, activation="tanh", dropout_rate=0.0,
             learning_rate=0.05, seed=0,
         )  # fmt: skip
-        many = np.tile(np.arange(4), 200)
+        many = np.tile(np.arange(4), 100)
         model.fit(x[many], y[many], batch_size=4, shuffle=False, verbose=0)
         return (model.predict(x, verbose=0).argmax(axis=1) == y).mean()
 

@@ -66,6 +66,7 @@ def test_averaged_predicts_with_the_mean_of_the_weights_each_example_left(batch_
     mean = np.array([6, 3, -9]) / 8
     np.testing.assert_allclose(model.units.mean[:, 0], mean)
     np.testing.assert_array_equal(weights(model)[:, 0], [2, 1, -1])
+    assert float(model.units.seen) == 8
     scores = X @ mean[:2] + mean[2]
     np.testing.assert_allclose(model.predict(X, verbose=0), np.stack([-scores, scores], axis=1))
 

@@ -104,8 +104,8 @@ def kind_of(info: Any) -> str:
     if _columns_and_target(info):
         return "tables"
     raise ValueError(
-        f"the data set {info.name!r} holds {', '.join(sorted(info.features))}; needs pictures with a class "
-        "label, or columns of numbers with one to predict"
+        f"the data set {info.name!r} holds {', '.join(sorted(info.features))}; needs pictures with "
+        "a class label, or columns of numbers with one to predict"
     )
 
 
@@ -124,15 +124,16 @@ def _target(info: Any) -> str | None:
 def _image_and_label(info: Any) -> tuple[str, str] | None:
     import tensorflow_datasets as tfds
 
-    label, first = _target(info), (info.supervised_keys or (None,))[0]
+    features, label = info.features, _target(info)
+    # The set's own choice first; features have no order of their own.
+    keys = [key for key in (*(info.supervised_keys or ()), *sorted(features)) if key in features]
     images = [
         key
-        for key, feature in sorted(
-            info.features.items(), key=lambda item: (item[0] != first, item[0])
-        )
-        if isinstance(feature, tfds.features.Image) and feature.np_dtype in (np.uint8, np.uint16)
+        for key in keys
+        if isinstance(features[key], tfds.features.Image)
+        and features[key].np_dtype in (np.uint8, np.uint16)
     ]
-    if label and images and isinstance(info.features[label], tfds.features.ClassLabel):
+    if label and images and isinstance(features[label], tfds.features.ClassLabel):
         return images[0], label
     return None
 

@@ -82,17 +82,17 @@ def test_first_steps_of_gradient_descent_equal_scikit_learns(task, activation, a
     classes = task == "classes"
     x, y = wine() if classes else diabetes(1)
     rate = 0.5
-    peer = (MLPClassifier if classes else MLPRegressor)(
-        hidden_layer_sizes=WIDTHS, activation=activation, solver="sgd", learning_rate_init=rate, momentum=0.0,
-        nesterovs_momentum=False, alpha=alpha, batch_size=len(x), random_state=0,
+    kind = MLPClassifier if classes else MLPRegressor
+    peer = kind(
+        hidden_layer_sizes=WIDTHS, activation=activation, solver="sgd", learning_rate_init=rate,
+        momentum=0.0, nesterovs_momentum=False, alpha=alpha, batch_size=len(x), random_state=0,
     )  # fmt: skip
     peer.partial_fit(x, y, **({"classes": [0, 1, 2]} if classes else {}))
+    # Theirs is cross-entropy, or half of the squared error, + alpha / (2 n) |w|^2.
+    half = 1 if classes else 2
     model = copied(
         peer, x, num_classes=3 if classes else None, optimizer="sgd", momentum=0.0,
-        # Theirs is half of the squared error, and so alpha / 2 w^2 over n is as large as ours
-        # when divided by n, and for a regression doubled with the rest of the loss.
-        learning_rate=rate if classes else rate / 2,
-        weight_decay=alpha / len(x) * (1 if classes else 2),
+        learning_rate=rate / half, weight_decay=half * alpha / len(x),
     )  # fmt: skip
     start = [w.copy() for w in peer.coefs_]
     for _ in range(3):
