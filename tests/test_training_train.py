@@ -192,17 +192,17 @@ def test_another_seed_gives_other_weights_and_another_split(run, tmp_path, no_re
 # --- resume ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_resume_after_an_interruption_is_exact(case, undisturbed, tmp_path, no_reports, capsys):
-    directory = tmp_path / "run"
+@pytest.mark.filterwarnings("error:.*optimizer")  # Keras's, where it could not load all of it
+@pytest.mark.parametrize(("case", "epoch"), [("dropout", 0), ("augmentation", 1)])
+def test_resume_after_an_interruption_is_exact(
+    case, epoch, undisturbed, tmp_path, no_reports, capsys
+):
+    directory, stop = tmp_path / "run", Interrupt(epoch, 2)
     with pytest.raises(KeyboardInterrupt):
-        recipes.train(
-            **CASES[case], **COMMON, epochs=EPOCHS, run_dir=directory, callbacks=[Interrupt(1, 2)]
-        )
-    assert f"Paused after epoch 1. To continue: recipes train --resume {directory}" in (
-        capsys.readouterr().out
-    )
-    assert checkpoints.read_state(directory / "last.keras")["epoch"] == 1
+        recipes.train(**CASES[case], **COMMON, epochs=EPOCHS, run_dir=directory, callbacks=[stop])
+    told = f"Paused after epoch {epoch}. To continue: recipes train --resume {directory}"
+    assert told in capsys.readouterr().out
+    assert checkpoints.read_state(directory / "last.keras")["epoch"] == epoch
     keras.utils.set_random_seed(7)  # another process
     recipes.train(resume=directory, verbose=0)
     assert_same(undisturbed(case).directory, directory)

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from recipes.contract import families
+from recipes.contract import check, families
 from recipes.training.precision import policy
 
 EXTRA = "recipes.json"
@@ -61,6 +61,7 @@ def load(path: str | Path, compile: bool = True) -> keras.Model:
     Raises:
         ValueError: no such file, or not a whole `.keras` file.
     """
+    check(isinstance(path, str | Path), "path", path, "must be a .keras file or a run directory")
     path = Path(path)
     if path.is_dir():
         path = path / "best.keras"
@@ -70,8 +71,11 @@ def load(path: str | Path, compile: bool = True) -> keras.Model:
     for name in families() if '"recipes>' in config else ():
         importlib.import_module(f"recipes.{name}")  # registers its classes
     mixed = [p for p in ("mixed_float16", "mixed_bfloat16") if f'"{p}"' in config]
-    with policy(mixed[0] if mixed else "float32"):
-        model = keras.saving.load_model(path, compile=compile)
+    try:
+        with policy(mixed[0] if mixed else "float32"):
+            model = keras.saving.load_model(path, compile=compile)
+    except (zipfile.BadZipFile, OSError) as error:  # a checksum does not fit
+        raise _damaged(path) from error
     for variable, value in zip(_random_states(model), seeds, strict=False):
         variable.assign(np.array(value, variable.dtype))
     return model
@@ -84,15 +88,17 @@ def _random_states(model: keras.Model) -> list[keras.Variable]:
 
 
 def _open(path: str | Path) -> zipfile.ZipFile:
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"path={str(path)!r}: no such model file")
+    check(Path(path).is_file(), "path", str(path), "no such model file")
     try:
         archive = zipfile.ZipFile(path)
         archive.getinfo("config.json")
     except (zipfile.BadZipFile, KeyError):
-        raise ValueError(f"path={str(path)!r}: not a whole .keras file") from None
+        raise _damaged(path) from None
     return archive
+
+
+def _damaged(path: str | Path) -> ValueError:
+    return ValueError(f"path={str(path)!r}: not a whole .keras file")
 
 
 def _extra(archive: zipfile.ZipFile) -> dict:

@@ -1,5 +1,7 @@
 """Devices that JAX sees."""
 
+import re
+
 import jax
 
 from recipes.training.precision import Device
@@ -10,7 +12,8 @@ def devices() -> list[Device]:
     found = []
     for device in jax.devices():
         kind = {"cuda": "gpu", "rocm": "gpu"}.get(device.platform, device.platform)
-        capability = float(getattr(device, "compute_capability", 0) or 0) if kind == "gpu" else 0
+        version = str(getattr(device, "compute_capability", ""))  # AMD's are names
+        capability = float(version) if re.fullmatch(r"\d+(\.\d+)?", version) else 0
         found.append(
             Device(
                 device.device_kind,

@@ -9,7 +9,7 @@ def devices() -> list[Device]:
     """CPU, GPUs and TPUs."""
     found = []
     for device in tf.config.list_physical_devices():
-        kind = device.device_type.lower()
+        kind = device.device_type.lower().removesuffix("_system")  # TPU_SYSTEM stands for its TPUs
         details = tf.config.experimental.get_device_details(device) if kind == "gpu" else {}
         capability = details.get("compute_capability", (0, 0))
         found.append(
