@@ -134,7 +134,7 @@ BAD = {
         lambda d: cnn.load_data(test_fraction=0.6, validation_fraction=0.5),
         ["validation_fraction + test_fraction", "less than 1"],
     ),
-    "image size": (lambda d: cnn.load_data("digits", image_size=0), ["image_size=(0, 0)", "positive"]),
+    "image size": (lambda d: cnn.load_data("digits", image_size=0), ["image_size", "positive"]),
     "channels": (lambda d: cnn.load_data("digits", channels=2), ["channels=2", "1 (grey)"]),
     "lengths": (lambda d: cnn.load_data((IMAGES[0], [0, 1])), ["20", "2"]),
     "rows for cnn": (lambda d: cnn.load_data(ROWS), ["tables", "images"]),
