@@ -127,6 +127,7 @@ def test_learns_exactly(y):
     assert model.converged is True
     mistakes = history.history["mistakes"]
     assert mistakes[-1] == 0 and 0 not in mistakes[:-1] and len(mistakes) < 50
+    assert history.history["accuracy"][-1] == 1.0 and history.history["loss"][-1] == 0.0
 
 
 def test_learns_all_boolean_functions_of_two_inputs_but_two():
@@ -367,6 +368,10 @@ def test_a_callback_can_stop_in_the_middle_of_an_epoch():
     assert recorder.calls == ["train", "epoch 0", *EPOCH[:2], "epoch end 0", "end"]
     assert history.epoch == [0] and model.converged is False
     np.testing.assert_array_equal(weights(model)[:, 0], [0, 0, -1])
+    learn(model, X, AND, epochs=50)
+    assert model.converged is True
+    learn(model, X, AND, epochs=5, batch_size=2, callbacks=[Recorder(stop_at="batch end 0")])
+    assert model.converged is False  # half an epoch without a mistake proves nothing
 
 
 @quiet

@@ -61,8 +61,10 @@ def test_float16_keeps_its_loss_scale(tmp_path):
     assert int(optimizer.inner_optimizer.iterations) == 1
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_state_comes_back_and_other_files_have_none(tmp_path):
     model = small()
+    model.train_on_batch(*batch(0))
     state = {"epoch": 3, "best": 0.5, "objective": "val_loss", "none": None, "long": "x" * 100_000}
     checkpoints.save(model, tmp_path / "with.keras", state)
     assert checkpoints.read_state(tmp_path / "with.keras") == state
@@ -122,6 +124,15 @@ def test_a_damaged_file_has_a_clear_error(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"^path='.*model.keras': not a whole .keras file$"):
             recipes.load(path)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_model_that_has_not_learnt_yet_loads_without_a_warning(tmp_path):
+    checkpoints.save(small(), tmp_path / "compiled.keras")
+    recipes.load(tmp_path / "compiled.keras")
+    plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    checkpoints.save(plain, tmp_path / "plain.keras")
+    recipes.load(tmp_path / "plain.keras")
 
 
 def test_an_ordinary_keras_model_loads(tmp_path):

@@ -87,7 +87,7 @@ def table(trials: Sequence[Trial], objective: Sequence[str]) -> Table:
     for trial in ranked(trials, objective):
         score, parameters = trial["score"], trial["parameters"]
         made.add_row(
-            str(trial["number"] + 1),
+            str(trial["number"]),
             "failed" if score is None else f"{score:.4f}",
             "" if parameters is None else f"{parameters:,}",
             f"{trial['seconds']:.1f}",
@@ -102,7 +102,7 @@ def _failures(trials: Sequence[Trial]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for trial in trials:
         if trial["status"] == "failed":
-            reasons.setdefault(trial["reason"], []).append(str(trial["number"] + 1))
+            reasons.setdefault(trial["reason"], []).append(str(trial["number"]))
     return [f"failed {', '.join(numbers)}: {reason}" for reason, numbers in reasons.items()]
 
 
@@ -161,7 +161,7 @@ def plot(trials: Sequence[Trial], objective: Sequence[str]) -> Figure:
                 [math.nan if t["score"] is None else t["score"] for t in shown]
             )
             ax.step(x, so_far, where="post", color=ORANGE, linewidth=1.2, zorder=1)
-            ax.set_title(f"best {best['score']:.4g}, trial {best['number'] + 1}")
+            ax.set_title(f"best {best['score']:.4g}, trial {best['number']}")
     for ax in axes[::columns]:
         ax.set_ylabel(objective[0], color=INK)
     for ax in axes[1 + len(names) :]:
@@ -172,7 +172,7 @@ def plot(trials: Sequence[Trial], objective: Sequence[str]) -> Figure:
 def _over_trials(ax: Axes, trials: Sequence[Trial]) -> list[int]:
     ax.set_xlabel("trial", color=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return [trial["number"] + 1 for trial in trials]
+    return [trial["number"] for trial in trials]
 
 
 def _against(ax: Axes, name: str, trials: Sequence[Trial]) -> list[float]:

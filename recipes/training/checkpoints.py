@@ -30,6 +30,9 @@ def save(model: keras.Model, path: str | Path, state: dict | None = None) -> Non
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}")  # one that a kill left behind is overwritten
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:  # Keras warns where it loads an unbuilt one
+        optimizer.build(model.trainable_variables)
     seeds = [keras.ops.convert_to_numpy(v).tolist() for v in _random_states(model)]
     try:
         model.save(temporary)

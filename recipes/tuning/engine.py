@@ -6,7 +6,6 @@ A trial that fails says why, and the search goes on. A grid search continues aft
 Bayesian one does not repeat a configuration.
 """
 
-import json
 import math
 import time
 import traceback
@@ -28,7 +27,7 @@ from recipes.data.core import Data
 from recipes.training.precision import policy
 from recipes.training.runs import write_json
 
-OF_TRAINING = ("batch_size", "epochs")  # what a space may decide beside build_model's arguments
+OF_FIT = ("batch_size", "epochs")  # what a space may decide beside build_model's arguments
 
 
 @dataclass(eq=False)
@@ -61,7 +60,7 @@ class FamilyModel(keras_tuner.HyperModel):
     objective: tuple[str, str]
     patience: int | None
     exploring: bool = False  # KerasTuner looks for the hyperparameters; a network is not needed
-    number: int = 0  # of the trial
+    number: int = 0  # of the trial; the first is 1
     record: dict[str, Any] = field(default_factory=dict)  # of the trial
 
     def __post_init__(self):
@@ -79,7 +78,7 @@ class FamilyModel(keras_tuner.HyperModel):
         keras.utils.set_random_seed(self.seed + self.number)
         with policy(self.precision):
             model = self.module.build_model(
-                self.variant, **{k: v for k, v in arguments.items() if k not in OF_TRAINING}
+                self.variant, **{k: v for k, v in arguments.items() if k not in OF_FIT}
             )
             if model.built and model.optimizer is not None:
                 # A checkpoint then gives back the optimizer's state and step, too.
@@ -162,7 +161,7 @@ class FamilyTuner(keras_tuner.Hyperband):
 
     def _try_run_and_update_trial(self, trial, *args, **kwargs):
         """Any error but KerasTuner's fatal ones fails the trial; KerasTuner would print it all."""
-        self.hypermodel.number = int(trial.trial_id)
+        self.hypermodel.number = int(trial.trial_id) + 1
         record = self.hypermodel.record = {"reason": None}
         started = time.perf_counter()
         try:
@@ -175,19 +174,16 @@ class FamilyTuner(keras_tuner.Hyperband):
             record["reason"] = reason_of(error)
         finally:
             record["seconds"] = round(time.perf_counter() - started, 3)
-            write_json(self._record_path(trial), record)
+            write_json(self.folder_of(trial) / "record.json", record)
 
-    def _record_path(self, trial: Any) -> Path:
-        return Path(self.get_trial_dir(trial.trial_id)) / "record.json"
+    def folder_of(self, trial: Any) -> Path:
+        """Where a trial's files are."""
+        return Path(self.get_trial_dir(trial.trial_id))
 
     def on_trial_end(self, trial):
         """Save, then tell."""
         super().on_trial_end(trial)
         self.ended()
-
-    def record_of(self, trial: Any) -> dict[str, Any]:
-        """Reason, seconds, parameters and history of a trial that ended."""
-        return json.loads(self._record_path(trial).read_text())
 
 
 def reason_of(error: Exception) -> str:

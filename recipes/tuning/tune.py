@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import itertools
 import json
 import re
 import warnings
@@ -22,7 +23,7 @@ from recipes.reports import plots
 from recipes.reports import search as reports
 from recipes.training.precision import choose, policy
 from recipes.training.runs import environment, write_json
-from recipes.training.train import _data_identity, _default_variant
+from recipes.training.train import _data_identity, _default_variant, check_fits
 from recipes.tuning.engine import (
     ORACLES,
     FamilyModel,
@@ -35,6 +36,10 @@ from recipes.tuning.engine import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
+
+
+# Arguments of training, which are searched even where a variant has its own value.
+TRAINING = {"learning_rate", "weight_decay", "momentum", "dropout_rate"}
 
 
 class Search:
@@ -65,20 +70,21 @@ class Search:
     def trials(self) -> list[dict[str, Any]]:
         """A dictionary for each trial that ended, in order.
 
-        number; status: "completed" or "failed"; score: None where it failed; reason: why it failed,
-        or None; seconds; parameters: trainable ones, None where none was built; epochs: that it
-        ran; arguments: what the space decided; values: of the hyperparameters behind them;
-        history: metric to its values, one for each epoch.
+        number: from 1; status: "completed" or "failed"; score: None where it failed; reason: why it
+        failed, or None; seconds; parameters: trainable ones, None where none was built; epochs:
+        that it ran; arguments: what the space decided; values: of the hyperparameters behind them;
+        history: metric to its values, one for each epoch; folder: of its files.
         """
         return [self._describe(trial) for trial in self._ended()]
 
     def _describe(self, trial: Any) -> dict[str, Any]:
-        record = self.tuner.record_of(trial)
+        folder = self.tuner.folder_of(trial)
+        record = json.loads((folder / "record.json").read_text())
         history = record.get("history", {})
         completed = trial.status == "COMPLETED"
         names = varying(self.tuner.oracle.hyperparameters)
         return {
-            "number": int(trial.trial_id),
+            "number": int(trial.trial_id) + 1,
             "status": trial.status.lower(),
             "score": float(trial.score) if completed else None,
             "reason": record["reason"],
@@ -88,6 +94,7 @@ class Search:
             "arguments": self.tuner.hypermodel.arguments(trial.hyperparameters),
             "values": {k: v for k, v in trial.hyperparameters.values.items() if k in names},
             "history": history,
+            "folder": folder,
         }
 
     @property
@@ -159,7 +166,8 @@ def tune(
     Args:
         family_or_name: a family's module or name, such as "cnn".
         data: anything the family's `load_data` takes, or a `Data`; default its own data set.
-        variant: of the family; default that of its `build_model`. The space wins over it.
+        variant: of the family; default that of its `build_model`. The family's space leaves the
+            structure of any other as it is, and searches how to train it.
         algorithm: "bayesian", "random", "hyperband" or "grid".
         max_trials: configurations to try, at most; fewer where the space has no more.
         epochs: of each trial; default what the space says, or the family's `EPOCHS`. Hyperband
@@ -199,26 +207,31 @@ def tune(
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
         optional = argument == "patience" and value is None
         check(whole or optional, argument, value, f"must be an integer of at least {least}")
-    space = module.search_space if space is None else space
+    ignored = set(fixed)
+    if epochs or algorithm == "hyperband":  # which says itself how many epochs a trial gets
+        ignored.add("epochs")
+    if space is None:
+        space = module.search_space
+        if variant != _default_variant(module):
+            ignored |= module.VARIANTS[variant].keys() - TRAINING
+    ok = isinstance(callbacks, list | tuple)
+    ok = ok and all(isinstance(c, keras.callbacks.Callback) for c in callbacks)
+    check(ok, "callbacks", callbacks, "must be a list of Keras callbacks")
+    ok = directory is None or isinstance(directory, str | Path)
+    check(ok, "directory", directory, "must be the path of a directory")
     check(callable(space), "space", space, "must be a function: hp -> dict of arguments")
     precision = choose(precision)
     if not isinstance(data, Data):
         data = module.load_data(*(() if data is None else (data,)), seed=seed)
 
-    for argument, value in data.spec.items():
-        wanted = fixed.get(argument, value)
-        same = wanted == value or (isinstance(wanted, list) and tuple(wanted) == value)
-        check(same, argument, wanted, f"the data {data.name!r} needs {value!r}")
-
-    # Hyperband says itself how many epochs a trial gets.
-    decided = {"epochs"} if epochs or algorithm == "hyperband" else set()
+    check_fits(data, fixed)
     model = FamilyModel(
         module=module,
         variant=variant,
         data=data,
         space=space,
         fixed=fixed,
-        ignored=decided | set(fixed),
+        ignored=ignored,
         epochs=epochs or module.EPOCHS,
         precision=precision,
         seed=int(seed),
@@ -319,13 +332,12 @@ def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:
 def _claim(directory: str | Path | None, name: str, config: dict[str, Any]) -> Path:
     """The search's directory, with its `search.json`: a new one, or that of the same search."""
     if directory is None:
-        name, number = re.sub(r"[^\w.-]+", "_", name), 0
-        while directory is None:
-            number += 1
-            path = Path("searches") / f"{name}-{number}"
+        name = re.sub(r"[^\w.-]+", "_", name)
+        for number in itertools.count(1):
+            directory = Path("searches") / f"{name}-{number}"
             with contextlib.suppress(FileExistsError):
-                path.mkdir(parents=True)
-                directory = path
+                directory.mkdir(parents=True)
+                break
     path = Path(directory)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         known = path / "search.json"
