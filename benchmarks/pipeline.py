@@ -65,7 +65,7 @@ def measure(steps: int, rounds: int) -> dict:
     lenet = cnn.build_model("lenet5", **data.spec)
     parts = {"pipeline": alone, "dense": lambda: fit(dense), "lenet5": lambda: fit(lenet)}
     seconds = [{name: part() for name, part in parts.items()} for _ in range(1 + rounds)][1:]
-    examples = steps * BATCH_SIZE
+    examples, device = steps * BATCH_SIZE, devices()[0]
     return {
         "backend": keras.backend.backend(),
         "data": data.name,
@@ -76,7 +76,7 @@ def measure(steps: int, rounds: int) -> dict:
             name: round(statistics.median(examples / s[name] for s in seconds)) for name in parts
         },
         "pipeline_share_of_lenet5": sorted(round(s["pipeline"] / s["lenet5"], 4) for s in seconds),
-        "device": devices()[0].name,
+        "device": "CPU" if device.kind == "cpu" else device.name,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {
             "python": platform.python_version(),

@@ -314,7 +314,8 @@ def work(case: Case, contender: str) -> None:
     predict()
     from recipes.training.precision import devices
 
-    facts = {"parameters": parameters, "device": devices()[0].name}
+    device = devices()[0]
+    facts = {"parameters": parameters, "device": "CPU" if device.kind == "cpu" else device.name}
     print(json.dumps(facts), file=answers, flush=True)
     for _ in sys.stdin:
         times = {}

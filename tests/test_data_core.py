@@ -277,6 +277,11 @@ def test_how_data_was_made_is_kept():
     assert data.load((np.eye(20), np.arange(20) % 2), ("tables",)).source == {}
 
 
+def test_a_folder_given_as_a_path_is_kept_as_text(tmp_path):
+    found = data.load("iris", ("tables",), data_dir=tmp_path)
+    assert json.loads(json.dumps(found.source)) == {"source": "iris", "data_dir": str(tmp_path)}
+
+
 def test_a_path_is_never_the_name_of_a_data_set(tmp_path, monkeypatch):
     (tmp_path / "iris").mkdir()
     monkeypatch.chdir(tmp_path)

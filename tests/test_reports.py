@@ -90,7 +90,7 @@ def test_mistakes_are_the_wrong_ones_surest_first():
     ],
 )
 def test_pictures_of_any_range_are_shown(image, shown):
-    made, (ax,) = plots.figure(2, 2)
+    _, (ax,) = plots.figure(2, 2)
     plots.show(ax, image[..., None])
     np.testing.assert_allclose(ax.images[0].get_array(), [shown], atol=1e-6)
     assert ax.images[0].get_clim() == (0, 1)
@@ -119,7 +119,7 @@ def test_softmax_of_large_logits():
 
 @pytest.fixture
 def make_run(tmp_path, monkeypatch):
-    """`make_run(data)`: what `recipes.train` hands to the reports, with a network that learnt not."""
+    """`make_run(data)`: what `recipes.train` hands to the reports, with an untrained network."""
     monkeypatch.chdir(tmp_path)
 
     def make(data, **metrics) -> Run:

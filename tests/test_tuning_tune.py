@@ -231,7 +231,7 @@ def test_where_all_trials_fail_the_first_reason_is_the_error(tmp_path):
     [
         ({"learning_rat": 1.0}, "unknown argument 'learning_rat'.* Did you mean 'learning_rate'"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0: must be a positive number"),
-        ({"num_classes": 5}, "num_classes=5: the data 'arrays' needs 2"),
+        ({"num_classes": 5}, "num_classes=5: arrays needs 2"),
         ({"batch_size": 0}, "batch_size=0: must be a positive integer"),
         ({"variant": "deep"}, "unknown variant 'deep'; known: rosenblatt, averaged, tiny"),
         ({"algorithm": "annealing"}, "unknown algorithm 'annealing'; known: bayesian, random"),

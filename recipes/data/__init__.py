@@ -67,6 +67,7 @@ def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
         source = str(source.expanduser().absolute())
     elif isinstance(source, str) and source.startswith("~"):
         source = str(Path(source).expanduser())
+    options = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
     known = options_of(kinds)
     for name in options:
         if name not in known:

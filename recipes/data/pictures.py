@@ -98,6 +98,19 @@ class Pictures:
         return pixels
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """All picture files below a folder, in order of their names; hidden ones are left out."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if _is_hidden(path):
+            continue
+        if path.is_dir():
+            found += find_pictures(path)
+        elif path.suffix.lower() in EXTENSIONS:
+            found.append(path)
+    return found
+
+
 def read_folder(
     folder: Path,
     image_size: tuple[int, int] | None,
@@ -121,7 +134,7 @@ def read_folder(
         for path in _sub_folders(root):
             if path.name not in names:
                 raise ValueError(f"{path}: a class that the training part does not have: {names}")
-            files = [p for p in _files(path) if p.suffix.lower() in EXTENSIONS]
+            files = find_pictures(path)
             if not files:
                 raise ValueError(f"{path}: no pictures; known types: {', '.join(EXTENSIONS)}")
             paths += files
@@ -183,12 +196,6 @@ def _is_hidden(path: Path) -> bool:
 
 def _sub_folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not _is_hidden(p))
-
-
-def _files(folder: Path) -> list[Path]:
-    """All files below a folder, in order."""
-    found = sorted(p for p in folder.iterdir() if not _is_hidden(p))
-    return [f for p in found for f in (_files(p) if p.is_dir() else [p])]
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool] | None:

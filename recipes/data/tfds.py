@@ -59,7 +59,7 @@ def builder(name: str, data_dir: str | None = None) -> Any:
     """
     found = _versions(name, data_dir)
     if not found:
-        raise _not_prepared(name, data_dir_of(data_dir))
+        raise _not_prepared(str(name), data_dir_of(data_dir))
     configs = sorted({f"{p.parent.parent.name}/{p.parent.name}" for p in found})
     if len(configs) > 1:
         raise ValueError(f"source={name!r}: name one of its configurations: {', '.join(configs)}")
@@ -67,6 +67,13 @@ def builder(name: str, data_dir: str | None = None) -> Any:
 
     latest = max(found, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
     return tfds.builder_from_directory(latest)
+
+
+def command(name: str, folder: str | Path) -> str:
+    """The shell command that prepares a set in a folder, with a network and TensorFlow."""
+    # Not `tfds build`: it needs apache_beam, which TensorFlow Datasets does not install.
+    script = f"import tensorflow_datasets as t; t.load({name!r}, data_dir={str(folder)!r})"
+    return f'python -c "{script}"'
 
 
 def _not_prepared(name: str, folder: Path) -> ValueError:
@@ -78,11 +85,9 @@ def _not_prepared(name: str, folder: Path) -> ValueError:
 
     base, registered = re.split("[:/]", name)[0], tfds.list_builders(with_community_datasets=False)
     if base in registered:
-        # Not `tfds build`: it needs apache_beam, which is not installed with it.
-        command = f"import tensorflow_datasets as t; t.load({name!r}, data_dir={str(folder)!r})"
         return ValueError(
             f"source={name!r} is a TensorFlow Datasets set that is not prepared in {folder}. "
-            f'Prepare it once, with a network and TensorFlow: python -c "{command}"'
+            f"Prepare it once, with a network and TensorFlow: {command(name, folder)}"
         )
     ready = prepared(str(folder))
     near = difflib.get_close_matches(base, [*embedded(), *ready, *registered], n=1)
