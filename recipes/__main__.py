@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if rest and options.command not in ("train", "tune"):
                 parser.parse_args(arguments)  # refuses what it does not know
             options.run(options, rest)
+            sys.stdout.flush()  # where a closed pipe is noticed
             return 0
     except SystemExit as end:  # argparse's
         return end.code
