@@ -4,7 +4,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 from scipy.signal import correlate2d
 
 from recipes import cnn
@@ -274,8 +274,8 @@ def test_weight_decay_is_half_of_the_squared_kernels():
     for variant in ("lenet5", "lenet5_1998"):
         model = cnn.build_model(variant, weight_decay=0.1)
         kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
-        squares = sum(np.sum(np.square(kernel)) for kernel in kernels)
-        assert float(sum(model.losses)) == pytest.approx(0.05 * squares, rel=1e-5)
+        squares = sum(np.sum(ops.convert_to_numpy(kernel) ** 2) for kernel in kernels)
+        assert ops.convert_to_numpy(sum(model.losses)) == pytest.approx(0.05 * squares, rel=1e-5)
 
 
 def test_the_towers_of_alexnet_meet_in_the_third_convolution():

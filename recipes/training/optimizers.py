@@ -1,10 +1,12 @@
 """Optimizers and schedules by name, as papers state them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from numbers import Integral
 
 import keras
 
-from recipes.contract import unknown
+from recipes.contract import check, unknown
 
 OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
@@ -30,13 +32,17 @@ def make_optimizer(
         momentum: of "sgd" and "rmsprop"; the others have their own averages.
         decay_steps: steps after which the rate is divided by ten, each time.
     """
+    ok = isinstance(decay_steps, tuple | list) and all(isinstance(n, Integral) for n in decay_steps)
+    ok = ok and all(earlier < later for earlier, later in pairwise((0, *decay_steps)))
+    check(ok, "decay_steps", decay_steps, "must be a tuple of rising integers, such as (100, 200)")
     if isinstance(optimizer, keras.optimizers.Optimizer):
         return optimizer
-    if optimizer not in OPTIMIZERS:
+    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise unknown("optimizer", optimizer, OPTIMIZERS)
     if decay_steps:
-        if isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule):
-            raise ValueError("decay_steps needs learning_rate to be a number, not a schedule")
+        a_schedule = isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+        wanted = "needs learning_rate to be a number, not a schedule"
+        check(not a_schedule, "decay_steps", decay_steps, wanted)
         learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(
             list(decay_steps), [learning_rate * 0.1**i for i in range(len(decay_steps) + 1)]
         )

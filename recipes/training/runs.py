@@ -124,9 +124,10 @@ def check_new(run_dir: str | Path | None) -> None:
         return
     check(isinstance(run_dir, str | Path), "run_dir", run_dir, "must be the path of a directory")
     path = Path(run_dir)
-    free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    there = next(p for p in (path, *path.parents) if p.exists())
+    check(there.is_dir(), "run_dir", str(run_dir), f"must be a directory, but {there} is a file")
     wanted = "is not empty; name a new directory, or continue that run with resume"
-    check(free, "run_dir", str(run_dir), wanted)
+    check(there != path or not any(path.iterdir()), "run_dir", str(run_dir), wanted)
 
 
 def new_directory(run_dir: str | Path | None, name: str) -> Path:
