@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-ROUNDS = 9
+ROUNDS = 5
 COMMANDS = {
     "python -c pass": ["-c", "pass"],
     "import recipes": ["-c", "import recipes"],
