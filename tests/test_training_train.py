@@ -275,7 +275,7 @@ def test_resuming_a_finished_run_only_reports_again(run, tmp_path, monkeypatch):
     assert (run.directory / "README.md").exists()
 
 
-def test_resume_of_arrays_wants_the_same_arrays(tmp_path, no_reports):
+def test_resume_of_arrays_wants_the_same_arrays(tmp_path, no_reports, capsys):
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (60, 4, 4), "uint8"), rng.permutation(60) % 3
     directory = tmp_path / "run"
@@ -289,6 +289,12 @@ def test_resume_of_arrays_wants_the_same_arrays(tmp_path, no_reports):
     )
     with pytest.raises(ValueError, match="pass the same again"):
         recipes.train(resume=directory, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        recipes.train(
+            resume=directory, data=(x, y), epochs=2, verbose=0, callbacks=[Interrupt(1, 0)]
+        )
+    told = f"Paused after epoch 1. To continue: recipes.train(resume={str(directory)!r}, data=...)"
+    assert told in capsys.readouterr().out
     for other in ((x, 2 - y), (x[:30], y[:30]), (x[:, :3], y)):
         with pytest.raises(ValueError, match="is not what the run was trained on"):
             recipes.train(resume=directory, data=other, epochs=2)

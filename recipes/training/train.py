@@ -238,10 +238,10 @@ def _fit(
                 verbose=verbose,
             )
         except KeyboardInterrupt:
-            print(
-                f"\nPaused after epoch {recorder.epoch}. To continue: "
-                f"recipes train --resume {shlex.quote(str(directory))}"
-            )
+            again = f"recipes train --resume {shlex.quote(str(directory))}"
+            if not (config["data"]["source"] or {}).get("source"):  # arrays are none of a shell's
+                again = f"recipes.train(resume={str(directory)!r}, data=...)"
+            print(f"\nPaused after epoch {recorder.epoch}. To continue: {again}")
             raise
     rate = config["build"].get("learning_rate")
     check(recorder.best is not None, "learning_rate", rate, recorder.stopped)
