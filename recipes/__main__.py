@@ -1,4 +1,4 @@
-"""The command line: `recipes list | show | train | tune | predict | check`.
+"""The command line: `recipes list | show | train | tune | predict | generate | check`.
 
 A thin shell over the Python functions. The flags of `train` and `tune` come from the family's
 `build_model` and from the data's options, so that no default is written twice.
@@ -9,6 +9,7 @@ import ast
 import contextlib
 import difflib
 import inspect
+import math
 import os
 import shlex
 import shutil
@@ -105,6 +106,13 @@ def _parser() -> _Parser:
     predict.add_argument("run_dir", metavar="RUN", help="a run directory")
     predict.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures, folders, or tables")
     predict.add_argument("--top", type=int, default=1, help="classes shown for each input")
+
+    generate = command("generate", _generate, "make pictures with a run of a generative family")
+    generate.add_argument("run_dir", metavar="RUN", help="a run directory")
+    generate.add_argument("--count", type=int, default=64, metavar="N", help="pictures; default 64")
+    generate.add_argument("--labels", type=_value, help="a class for all, or one each: 3 or 0,1,2")
+    generate.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    generate.add_argument("--output", metavar="FILE", help="default RUN/plots/generated.png")
 
     command("check", _check, "say what is installed, which device and precision would be used")
     return parser
@@ -322,9 +330,10 @@ def _print_run(run: Any) -> None:
     source = dict(config["data"]["source"])
     tune = [run.family, "--data", source.pop("source"), "--variant", config["variant"]]
     tune += _flags(source, ("batch_size", "seed"))
+    generate = f"\n  recipes generate {where}" if hasattr(run.model, "generate") else ""
     print(f"""
 Go on with:
-  recipes predict {where} {"PICTURE.png" if run.data.kind == "images" else "TABLE.csv"}
+  recipes predict {where} {"TABLE.csv" if run.data.kind == "tables" else "PICTURE.png"}{generate}
   recipes train --resume {where} --epochs {2 * metrics["epochs"]}
   recipes tune {shlex.join(tune)}
   tensorboard --logdir {where}/logs
@@ -369,11 +378,29 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> None:
     import recipes
 
     for row in recipes.predict(options.run_dir, options.inputs):
-        if "value" in row:
-            print(f"{row['input']}\t{row['value']:.6g}")
+        number = row.get("value", row.get("score"))
+        if number is not None:
+            print(f"{row['input']}\t{number:.6g}")
             continue
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])[: options.top]
         print(row["input"], *(f"{name} {share:.1%}" for name, share in ranked), sep="\t")
+
+
+def _generate(options: argparse.Namespace, rest: list[str]) -> None:
+    output = Path(options.output or Path(options.run_dir) / "plots" / "generated.png")
+    wanted = "needs a folder that exists, and a name that ends in .png"
+    check(output.suffix == ".png" and output.parent.is_dir(), "--output", str(output), wanted)
+    _start_backend()
+    import recipes
+    from recipes.reports import plots
+
+    model = recipes.load(options.run_dir)
+    wanted = f"{type(model).__name__} does not generate"
+    check(hasattr(model, "generate"), "run", options.run_dir, wanted)
+    images = model.generate(options.count, labels=options.labels, seed=options.seed)
+    columns = math.ceil(options.count**0.5)
+    plots.save(plots.pictures(images, columns), output)
+    print(output)
 
 
 def _check(options: argparse.Namespace, rest: list[str]) -> None:
@@ -412,7 +439,9 @@ def _check(options: argparse.Namespace, rest: list[str]) -> None:
     print(f"\nEmbedded data: {', '.join(data.embedded())}")
     ready = ", ".join(tfds.prepared()) or "nothing"
     print(f"Prepared TensorFlow Datasets in {tfds.data_dir_of(None)}: {ready}")
-    print("  (tfds build NAME prepares another; TFDS_DATA_DIR chooses the folder)")
+    print("  TFDS_DATA_DIR chooses the folder. To prepare another, once, with a network:")
+    script = "import tensorflow_datasets as t; t.load('NAME')"
+    print(f'  python -c "{script}"')
 
 
 if __name__ == "__main__":

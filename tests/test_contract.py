@@ -1,7 +1,7 @@
 """The contract of DESIGN section 3, held by every family that is found; there is no list to edit.
 
 A family that cannot keep a part of it says why in its own file: `NO_GRADIENT` (it does not learn
-by gradients) or `NO_MIXED_PRECISION`, each a sentence.
+by gradients), `NO_FALLING_LOSS` or `NO_MIXED_PRECISION`, each a sentence.
 """
 
 import ast
@@ -23,6 +23,7 @@ import recipes
 from recipes.contract import describe, families, family
 from recipes.contract.arguments import VOCABULARY
 from recipes.data.core import Batches, Data
+from recipes.training.unsupervised import Unsupervised
 
 ROOT = Path(recipes.__file__).parent
 FAMILIES = [pytest.param(name, id=name) for name in families()]
@@ -105,16 +106,18 @@ def test_default_model_fits_default_data(name, default_data):
     data = default_data(name)
     model = family(name).build_model()
     assert model.compiled
-    x, y = data.train[0]
+    x = data.train[0][0]
     assert x.dtype == np.float32
     assert model.input_shape == (None, *x.shape[1:])
     assert tuple(data.spec["input_shape"]) == x.shape[1:]
     output = model.predict_on_batch(x)
     assert output.dtype == np.float32
-    if data.class_names is not None:
+    if isinstance(model, Unsupervised):  # reconstructions, or one number for each example
+        assert output.shape in (x.shape, (len(x), 1))
+    elif data.class_names is not None:
         assert output.shape == (len(x), len(data.class_names))
         assert set(np.unique(data.train.targets)) == set(range(len(data.class_names)))
-        assert y.dtype == np.int32
+        assert data.train[0][1].dtype == np.int32
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -126,9 +129,11 @@ def test_every_trainable_variable_has_a_gradient(name, default_data):
     parameters = inspect.signature(module.build_model).parameters
     # The penalty on weights would move a variable that the data does not reach.
     free = {"weight_decay": 0.0} if "weight_decay" in parameters else {}
-    model = tiny(name, data, optimizer=keras.optimizers.SGD(0.5), **free)
+    model = tiny(name, data, optimizer=keras.optimizers.SGD(0.1), **free)
     before = [keras.ops.convert_to_numpy(v).copy() for v in model.trainable_variables]
-    model.train_on_batch(*some(data.train)[0])
+    for _ in range(4):  # behind weights that start at zero, nothing moves in the first step
+        model.train_on_batch(*some(data.train)[0])
+    assert all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in model.variables)
     still = [
         v.path
         for v, old in zip(model.trainable_variables, before, strict=True)
@@ -159,13 +164,14 @@ def test_trains_under_each_precision(name, policy, default_data):
     assert all(output.dtype == "float32" for output in outputs)
     history = model.fit(some(data.train), epochs=4, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()
-    assert history["loss"][-1] < history["loss"][0]
+    falls = not getattr(module, "NO_FALLING_LOSS", "")
+    assert history["loss"][-1] < history["loss"][0] or not falls
     prediction = model.predict(some(data.test), verbose=0)
     assert prediction.dtype == np.float32
     assert np.isfinite(prediction).all()
     if policy == "float32":
         test_trains_under_each_precision.losses[name] = history["loss"]
-    elif name in test_trains_under_each_precision.losses:
+    elif falls and name in test_trains_under_each_precision.losses:
         exact = test_trains_under_each_precision.losses[name]
         # float16 may lose its first steps to the search for a loss scale.
         assert history["loss"][-1] < exact[0]
@@ -222,9 +228,10 @@ def test_saves_and_loads_in_a_fresh_process(name, loaded_elsewhere):
 
 
 def _bare(config: object) -> object:
-    """A configuration without names and build shapes, which differ between equal models."""
+    """A configuration without names, shapes and the layers' own, which are looked at themselves."""
     if isinstance(config, dict):
-        drop = ("name", "build_config", "keras_history")
+        drop = ("name", "build_config", "keras_history", "inbound_nodes", "layers",
+                "input_layers", "output_layers")  # fmt: skip
         return {k: _bare(v) for k, v in config.items() if k not in drop}
     if isinstance(config, list | tuple):
         return [_bare(v) for v in config]
@@ -312,7 +319,8 @@ def test_classes_are_registered_and_get_config_covers_init(name):
         uncovered = {p.name for p in parameters if p.kind not in kinds} - set(config)
         assert not uncovered, f"{cls.__name__}.get_config lacks {uncovered}"
         again = cls.from_config(config)
-        assert json.dumps(again.get_config(), default=str) == json.dumps(config, default=str)
+        found, wanted = (json.dumps(_bare(c), default=str) for c in (again.get_config(), config))
+        assert found == wanted
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -334,14 +342,17 @@ def test_unknown_names_list_the_known_ones(name):
     module = family(name)
     with pytest.raises(ValueError, match=r"unknown variant 'tinny'; known: .*tiny.*Did you mean"):
         module.build_model("tinny")
-    with pytest.raises(ValueError, match=r"unknown argument 'learning_rat'.*learning_rate"):
-        module.build_model(learning_rat=0.1)
-    with pytest.raises(ValueError, match=r"learning_rate=-1: must be a positive number"):
-        module.build_model(learning_rate=-1)
-    with pytest.raises(ValueError, match=r"num_classes=1: must be an integer of at least 2"):
-        module.build_model(num_classes=1)
-    with pytest.raises(ValueError, match=r"input_shape=\(0,\): must be a tuple of positive"):
-        module.build_model(input_shape=(0,))
+    with pytest.raises(ValueError, match=r"unknown argument 'input_shap'.*input_shape"):
+        module.build_model(input_shap=(1,))
+    wrong = {
+        "learning_rate": (-1, r"learning_rate=-1: must be a positive number"),
+        "num_classes": (1, r"num_classes=1: must be an integer of at least 2"),
+        "input_shape": ((0,), r"input_shape=\(0,\): must be a tuple of positive"),
+    }
+    for argument in set(wrong) & set(inspect.signature(module.build_model).parameters):
+        value, message = wrong[argument]
+        with pytest.raises(ValueError, match=message):
+            module.build_model(**{argument: value})
     with pytest.raises(ValueError, match=r"no_such_data"):
         module.load_data("no_such_data")
     with pytest.raises(ValueError, match=r"unknown option of [\w ]+ 'batch_sise'.*batch_size"):

@@ -298,7 +298,7 @@ PIXELS, LABELS = np.zeros((20, 5, 5), "uint8"), np.arange(20) % 2
     [
         (42, ("images",), {}, "source is a int; needs the name of a data set"),
         (None, ("images",), {}, "source is a NoneType"),
-        (PIXELS, ("images",), {}, "arrays (x, y)"),
+        (PIXELS, ("images",), {}, "needs (x, y)"),
         ("mnist5", ("images",), {}, "Did you mean 'mnist5k'?"),
         ("nowhere/at/all", ("images",), {}, "no such file or folder"),
         ("nowhere.csv", ("tables",), {}, "no such file"),

@@ -75,6 +75,7 @@ VOCABULARY: dict[str, tuple[Callable[[Any], object], str]] = {
     "groups": _COUNTS,
     "units": _COUNTS,
     "batch_size": _COUNT,
+    "count": _COUNT,
     "epochs": _COUNT,
     "dropout_rate": (lambda v: _is_number(v) and 0 <= v < 1, "must be a number in [0, 1)"),
     "learning_rate": (_is_rate, "must be a positive number or a Keras learning-rate schedule"),

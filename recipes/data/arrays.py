@@ -20,10 +20,10 @@ def origin_of(source: object) -> str:
     Raises:
         ValueError: none of these.
     """
-    if isinstance(source, tuple | list | dict) or is_dataset(source):
-        return "arrays"
     if hasattr(source, "columns") and hasattr(source, "iloc"):  # a pandas.DataFrame
         return "frame"
+    if isinstance(source, tuple | list | dict) or is_dataset(source) or _is_array(source):
+        return "arrays"
     if isinstance(source, str | Path):
         check(source != "", "source", source, "is empty; needs a name or a path")
         return "name"
@@ -43,6 +43,8 @@ def is_dataset(source: object) -> bool:
 def rank(source: Any) -> int:
     """Number of axes of x, the examples' own axis included; 0 where it cannot be told."""
     part = next(iter(_parts(source).values()))
+    if _is_array(part):  # x alone
+        return part.ndim
     if is_dataset(part):
         x, y = (spec.shape for spec in _specs(part))
         if x.rank is None or y.rank is None:
@@ -51,35 +53,46 @@ def rank(source: Any) -> int:
     return _ndim(part[0]) if isinstance(part, tuple | list) and len(part) else 0
 
 
-def read(source: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def read(
+    source: Any, cache_bytes: int, labelled: bool = True
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
     """Read arrays into one (x, y).
 
     Args:
         source: (x, y); ((x_train, y_train), (x_test, y_test)); a `tf.data.Dataset` of (x, y),
             batched or not; or a dictionary of such parts.
         cache_bytes: a larger `tf.data.Dataset` is refused.
+        labelled: every part needs y; otherwise an array stands for x alone.
 
     Returns:
-        x of shape (n, ...), y of shape (n, ...), and the indices of the parts that came apart:
-        a dictionary with "test", "validation", both or neither.
+        x of shape (n, ...), y of shape (n, ...) or None, and the indices of the parts that came
+        apart: a dictionary with "test", "validation", both or neither.
     """
     xs, ys, indices, start = [], [], {}, 0
     for name, part in _parts(source).items():
-        x, y = _from_dataset(part, cache_bytes) if is_dataset(part) else _pair(part, name)
+        if is_dataset(part):
+            x, y = _from_dataset(part, cache_bytes)
+        elif _is_array(part) and not labelled:
+            x, y = np.asarray(part), None
+            check(x.ndim and len(x), "source", f"array of shape {x.shape}", "needs examples")
+        else:
+            x, y = _pair(part, name)
         xs.append(x)
         ys.append(y)
         if name != "train":
             indices[name] = np.arange(start, start + len(x))
         start += len(x)
     for x, y in zip(xs, ys, strict=True):
-        if x.shape[1:] != xs[0].shape[1:] or y.shape[1:] != ys[0].shape[1:]:
+        if x.shape[1:] != xs[0].shape[1:] or np.shape(y)[1:] != np.shape(ys[0])[1:]:
             raise ValueError(
                 f"source: the parts differ in shape: x {xs[0].shape} and {x.shape}, "
-                f"y {ys[0].shape} and {y.shape}"
+                f"y {np.shape(ys[0])} and {np.shape(y)}"
             )
     if len(xs) == 1:
         return xs[0], ys[0], indices
-    return np.concatenate(xs), np.concatenate(ys), indices
+    wanted = "either all parts have labels or none has"
+    check(len({y is None for y in ys}) == 1, "source", "parts with and without y", wanted)
+    return np.concatenate(xs), None if ys[0] is None else np.concatenate(ys), indices
 
 
 def _parts(source: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Batches(keras.utils.PyDataset):
 
     Args:
         x: raw examples: an array, or anything that is indexed by an array of integers.
-        y: targets of all of x, shape (n, ...).
+        y: targets of all of x, shape (n, ...); None where there are none.
         indices: which of the n examples belong to this part.
         transform: raw examples to model inputs, called on one batch at a time.
         batch_size: examples in a batch; the last batch of an epoch may be smaller.
@@ -43,7 +43,7 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self,
         x: Any,
-        y: np.ndarray,
+        y: np.ndarray | None,
         indices: np.ndarray,
         transform: Callable[[Any], np.ndarray],
         batch_size: int,
@@ -65,9 +65,9 @@ class Batches(keras.utils.PyDataset):
         return len(self.indices)
 
     @property
-    def targets(self) -> np.ndarray:
+    def targets(self) -> np.ndarray | None:
         """Targets of this part in stored order, shape (size, ...)."""
-        return self.y[self.indices]
+        return None if self.y is None else self.y[self.indices]
 
     @property
     def order(self) -> np.ndarray:
@@ -82,10 +82,12 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(self.size / self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Batch (x, y), or (x,) where there are no targets."""
         start = range(len(self))[index] * self.batch_size  # IndexError ends a loop over batches
         chosen = self.order[start : start + self.batch_size]
-        return self.transform(self.x[chosen]), self.y[chosen]
+        x = self.transform(self.x[chosen])
+        return (x,) if self.y is None else (x, self.y[chosen])
 
     def on_epoch_end(self) -> None:
         """Move on to the next epoch's order."""
@@ -104,7 +106,7 @@ class Batches(keras.utils.PyDataset):
             workers=self.workers,
         )
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All examples at once, transformed, in their stored order: (x, y)."""
         return self.transform(self.x[self.indices]), self.targets
 
@@ -157,8 +159,8 @@ class Source:
 
     name: str
     x: Any
-    y: np.ndarray
-    class_names: tuple[str, ...] | None = None  # None: regression
+    y: np.ndarray | None  # None: no targets
+    class_names: tuple[str, ...] | None = None  # None: no classes
     test: np.ndarray | None = None  # indices of a given test part
     validation: np.ndarray | None = None
     licence: str = "not stated"
@@ -192,7 +194,8 @@ def split(
 
     given = {"test": source.test, "validation": source.validation}
     given = {name: part for name, part in given.items() if part is not None}
-    rest = np.ones(len(source.y), bool)
+    size = source.x.shape[0]
+    rest = np.ones(size, bool)
     for part in given.values():
         rest[part] = False
     rest = np.flatnonzero(rest)
@@ -206,7 +209,7 @@ def split(
     if not len(rest) or not len(parts["test"]):
         sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
         hint = "" if labels is None else ", or too few of each class"
-        raise ValueError(f"{source.name}: {len(source.y)} examples are too few{hint}: {sizes}")
+        raise ValueError(f"{source.name}: {size} examples are too few{hint}: {sizes}")
     return parts
 
 

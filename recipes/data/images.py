@@ -1,13 +1,15 @@
-"""Images with one label each: embedded sets, TensorFlow Datasets, folders, arrays.
+"""Images, with a label each or none: embedded sets, TensorFlow Datasets, folders, arrays.
 
 Raw images are uint8 in 0 .. 255, or floats of any range, shape (n, height, width, channels).
 Model inputs are float32: scaled to [0, 1], then standardised by each channel's mean and standard
-deviation over the training part (`standardize=False`: only scaled).
+deviation over the training part (`standardize=False`: only scaled). `load_unit` is for networks
+that generate images: it gives [0, 1], and takes images without labels.
 """
 
 import importlib.util
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from recipes.contract import check
 from recipes.data import arrays, tfds
+from recipes.data import load as load_any
 from recipes.data.core import Data, Source, assemble, check_options, labels_and_names, split
 from recipes.data.pictures import CHUNK, WORKERS, read_folder, read_picture
 
@@ -30,6 +33,7 @@ class ImageTransform:
         scale: raw values times this lie in [0, 1]; None where their range is not known.
         mean: of each channel after scaling, subtracted.
         std: of each channel after scaling, divided by.
+        binary: scaled values from 0.5 on become 1, the others 0.
     """
 
     def __init__(
@@ -39,8 +43,9 @@ class ImageTransform:
         scale: float | None,
         mean: Sequence[float],
         std: Sequence[float],
+        binary: bool = False,
     ):
-        self.image_size, self.channels = tuple(image_size), channels
+        self.image_size, self.channels, self.binary = tuple(image_size), channels, binary
         self.scale, self.mean, self.std = scale, list(mean), list(std)
         # (scale * x - mean) / std as one multiplication and one addition; for colours, of whole
         # pictures: NumPy is slow along a last axis of 3.
@@ -54,7 +59,7 @@ class ImageTransform:
         x = raw.astype("float32")
         x *= self._factor
         x += self._shift
-        return x
+        return (x >= 0.5).astype("float32") if self.binary else x
 
     def read_files(self, paths: Sequence[Path]) -> np.ndarray:
         """Picture files -> model inputs, as `recipes predict` does.
@@ -79,6 +84,7 @@ class ImageTransform:
             "scale": self.scale,
             "mean": self.mean,
             "std": self.std,
+            "binary": self.binary,
         }
 
 
@@ -127,6 +133,8 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     standardize: bool = True,
+    binarize: str | None = None,
+    labelled: bool = True,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
     class_names: Sequence[str] | None = None,
@@ -146,6 +154,10 @@ def load(
             those of mixed sizes become 64x64.
         channels: 1 for grey, 3 for colour; by default what the images have.
         standardize: subtract the mean and divide by the standard deviation of the training part.
+        binarize: make each value 0 or 1, by "threshold" (0.5) or by "sample": 1 with the value as
+            probability, drawn once (Salakhutdinov & Murray 2008).
+        labelled: whether every image needs a label. Where it is false, a folder of pictures and
+            an array of images will do, too.
         validation_fraction: share of the examples, where the source has no such part.
         test_fraction: likewise.
         class_names: names of the classes 0, 1, ...; for arrays.
@@ -155,7 +167,8 @@ def load(
         cache_bytes: larger sets are read batch by batch instead of held in memory.
 
     Returns:
-        `Data` whose batches are x float32 (n, height, width, channels), y int32 (n,).
+        `Data` whose batches are x float32 (n, height, width, channels), y int32 (n,); without y
+        where there are no labels.
 
     Raises:
         ValueError: a source that is not there or holds no labelled images, or an option out of
@@ -163,39 +176,47 @@ def load(
     """
     common = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
     check_options(batch_size=batch_size, seed=seed, **common)
+    given_size = image_size
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
     if image_size is not None:
-        size = image_size if isinstance(image_size, tuple | list) else ()
-        ok = len(size) == 2 and all(isinstance(n, int) and n >= 1 for n in size)
-        check(ok, "image_size", image_size, "must be a positive integer or (height, width)")
+        ok = isinstance(image_size, tuple | list) and len(image_size) == 2
+        ok = ok and all(isinstance(n, int) and n >= 1 for n in image_size)
+        check(ok, "image_size", given_size, "must be a positive integer or (height, width)")
         image_size = tuple(image_size)
     check(channels in (None, 1, 3), "channels", channels, "must be 1 (grey) or 3 (colour)")
     check(on_corrupt in ("error", "skip"), "on_corrupt", on_corrupt, "must be 'error' or 'skip'")
+    ways = (None, "sample", "threshold")
+    check(binarize in ways, "binarize", binarize, "must be None, 'sample' or 'threshold'")
     origin = arrays.origin_of(source)
     check(origin != "frame", "source", "a pandas frame", "holds no images")
     ours = origin == "arrays"
     check(class_names is None or ours, "class_names", class_names, "is for arrays only")
 
     if ours:
-        found = _from_arrays(source, class_names, cache_bytes)
+        found = _from_arrays(source, class_names, cache_bytes, labelled)
     elif source in EMBEDDED:
         found = EMBEDDED[source]()
     elif Path(source).is_dir() and not tfds.is_prepared(source, data_dir):
-        found = read_folder(Path(source), image_size, channels, on_corrupt, cache_bytes)
+        found = read_folder(Path(source), image_size, channels, on_corrupt, cache_bytes, labelled)
     else:
         found = tfds.read_images(source, data_dir, image_size, channels, cache_bytes)
     if isinstance(found.x, np.ndarray):
         found.x = _fit_arrays(found.x, image_size, channels)
 
     parts = split(found, **common, seed=seed)
-    transform = _fit(found.x, parts["train"], standardize)
+    transform = _fit(found.x, parts["train"], standardize and binarize is None)
+    if binarize is not None:
+        found.x, transform = _binarize(found.x, transform, binarize, seed)
+    spec = {"input_shape": found.x.shape[1:]}
+    if found.class_names is not None:
+        spec["num_classes"] = len(found.class_names)
     return assemble(
         found,
         "images",
         parts,
         transform,
-        {"input_shape": found.x.shape[1:], "num_classes": len(found.class_names)},
+        spec,
         batch_size=batch_size,
         seed=seed,
         workers=1 if isinstance(found.x, np.ndarray) else WORKERS,
@@ -222,8 +243,49 @@ def _fit(x: Any, train: np.ndarray, standardize: bool) -> ImageTransform:
     return ImageTransform(x.shape[1:3], x.shape[-1], scale, mean.tolist(), std.tolist())
 
 
-def _from_arrays(source: Any, class_names: Sequence[str] | None, cache_bytes: int) -> Source:
-    x, y, parts = arrays.read(source, cache_bytes)
+def load_unit(source: Any, kinds: Sequence[str], conditional: bool = True, **options) -> Data:
+    """Images in [0, 1], with or without labels, for networks that generate images.
+
+    Args:
+        source: as in `load`, and also a folder of pictures, or an array of images.
+        kinds: the family's kinds of data.
+        conditional: whether the family has a use for the number of classes.
+        **options: those of `load`.
+
+    Raises:
+        ValueError: the range of the values is not known, or not [0, 1].
+    """
+    data = load_any(source, kinds, **{"standardize": False, "labelled": False, **options})
+    transform = data.transform
+    unit = not any(transform.mean) and all(s == 1 for s in transform.std) and transform.scale
+    check(unit, "source", data.name, "needs images with values in 0 .. 255 or in [0, 1], and not "
+          "standardised")  # fmt: skip
+    names = ("input_shape", "num_classes") if conditional else ("input_shape",)
+    return replace(data, spec={name: v for name, v in data.spec.items() if name in names})
+
+
+def _binarize(
+    x: Any, transform: ImageTransform, how: str, seed: int
+) -> tuple[np.ndarray, ImageTransform]:
+    """Images of 0 and 1, and the transform that leaves them so."""
+    check(isinstance(x, np.ndarray), "binarize", how, "needs images that fit into cache_bytes")
+    check(transform.scale, "binarize", how, "needs values in 0 .. 255 or in [0, 1]")
+    config = {**transform.get_config(), "binary": True}
+    if how == "sample":
+        generator = np.random.default_rng(seed)
+        drawn = np.empty(x.shape, "uint8")
+        for start in range(0, len(x), CHUNK):  # float32 of all would be four times as much
+            part = transform(x[start : start + CHUNK])
+            drawn[start : start + CHUNK] = generator.random(part.shape, "float32") < part
+        x = drawn
+        config["scale"] = 1.0
+    return x, ImageTransform(**config)
+
+
+def _from_arrays(
+    source: Any, class_names: Sequence[str] | None, cache_bytes: int, labelled: bool
+) -> Source:
+    x, y, parts = arrays.read(source, cache_bytes, labelled)
     if x.ndim == 3:
         x = x[..., None]  # grey without a channel axis
     if x.ndim != 4 or x.shape[-1] not in (1, 3):
@@ -235,7 +297,7 @@ def _from_arrays(source: Any, class_names: Sequence[str] | None, cache_bytes: in
     if x.dtype != np.uint8:
         x = x.astype("float32")
         check(np.isfinite(x).all(), "x", "an array", "holds NaN or infinite pixels")
-    labels, names = labels_and_names(y, class_names)
+    labels, names = (None, None) if y is None else labels_and_names(y, class_names)
     return Source("arrays", x, labels, names, **parts)
 
 

@@ -117,28 +117,34 @@ def read_folder(
     channels: int | None,
     on_corrupt: str,
     cache_bytes: int,
+    labelled: bool = True,
 ) -> Source:
-    """One sub-folder a class, or parts (`train`, `validation` or `val`, `test`) of such."""
+    """One sub-folder a class, or parts (`train`, `validation` or `val`, `test`) of such.
+
+    Where labels are not needed, pictures that lie in no sub-folders have none.
+    """
     part_of_name = {name: part for part, names in PARTS.items() for name in names}
     parts = {part_of_name.get(p.name.lower(), p.name): p for p in _sub_folders(folder)}
     if "train" not in parts or set(parts) - set(PARTS) or len(parts) < len(_sub_folders(folder)):
         parts = {"train": folder}
     names = [p.name for p in _sub_folders(parts["train"])]
     if len(names) < 2:
-        raise ValueError(
-            f"{parts['train']}: found {len(names)} sub-folder(s); needs one sub-folder a class, "
-            "at least two, with the pictures in them"
-        )
+        if labelled:
+            raise ValueError(
+                f"{parts['train']}: found {len(names)} sub-folder(s); needs one sub-folder a "
+                "class, at least two, with the pictures in them"
+            )
+        names = []
     paths, labels, part_of = [], [], []
     for part, root in parts.items():
-        for path in _sub_folders(root):
-            if path.name not in names:
+        for path in _sub_folders(root) if names else [root]:
+            if names and path.name not in names:
                 raise ValueError(f"{path}: a class that the training part does not have: {names}")
             files = find_pictures(path)
             if not files:
                 raise ValueError(f"{path}: no pictures; known types: {', '.join(EXTENSIONS)}")
             paths += files
-            labels += [names.index(path.name)] * len(files)
+            labels += [names.index(path.name) if names else 0] * len(files)
             part_of += [part] * len(files)
 
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -180,7 +186,8 @@ def read_folder(
     x = Pictures(read_some, len(paths), image_size, channels) if pixels is None else pixels
     part_of = np.array([part_of[i] for i in good])
     given = {name: np.flatnonzero(part_of == name) for name in parts if name != "train"}
-    return Source(folder.resolve().name, x, y, tuple(names), **given)
+    labels = (y, tuple(names)) if names else (None, None)
+    return Source(folder.resolve().name, x, *labels, **given)
 
 
 def _report(errors: list[str], on_corrupt: str) -> None:

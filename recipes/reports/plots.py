@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY, INK = "#2563eb", "#ea7317", "#9ca3af", "#1f2937"
+CLASSES = colormaps["tab10"]
 BLUES = LinearSegmentedColormap.from_list("recipes", ["#ffffff", "#bfd3fb", BLUE, "#12296b"])
 
 
@@ -159,6 +161,66 @@ def show(ax: Axes, image: np.ndarray) -> None:
         ax.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
     else:
         ax.imshow(image)
+
+
+def pictures(
+    images: np.ndarray,
+    columns: int,
+    titles: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    value_range: tuple[float, float] | None = (0.0, 1.0),
+) -> Figure:
+    """Pictures side by side, in reading order.
+
+    Args:
+        images: (n, height, width, channels), grey or colour.
+        columns: pictures in a row.
+        titles: above the first pictures.
+        rows: what each row shows, to the left of it.
+        value_range: shown as the darkest ink and as paper, reversed for grey; None: each
+            picture's own, symmetric about zero, as weights are shown.
+    """
+    images = np.asarray(images, "float32")
+    count = math.ceil(len(images) / columns)
+    size = min(1.0, 11 / columns)
+    width = size * columns + (0.9 if rows else 0)
+    made, axes = figure(width, size * count + (0.3 if len(titles) else 0), count, columns)
+    made.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for ax in axes:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.spines[:].set_visible(False)
+    for ax, image in zip(axes, images, strict=False):
+        if value_range is None:
+            most = max(float(np.abs(image).max()), 1e-6)
+            shown, low, high = image.mean(axis=-1), -most, most
+            ax.imshow(shown, cmap="RdBu", vmin=low, vmax=high)
+            continue
+        low, high = value_range
+        if image.shape[-1] == 1:
+            ax.imshow(image[..., 0], cmap="gray_r", vmin=low, vmax=high)
+        else:
+            ax.imshow(((image - low) / (high - low)).clip(0, 1))
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title, fontsize=8, color=INK)
+    for ax, text in zip(axes[::columns], rows, strict=False):
+        ax.set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9, color=INK)
+    return made
+
+
+def scatter(points: np.ndarray, labels: np.ndarray | None, class_names: Sequence[str]) -> Figure:
+    """Points of a plane, (n, 2), coloured by label."""
+    made, (ax,) = figure(5.6, 4.8)
+    if labels is None:
+        ax.scatter(*points.T, s=5, color=BLUE, alpha=0.5, linewidths=0)
+    for label, name in enumerate(class_names if labels is not None else ()):
+        of_label = points[labels == label]
+        color = CLASSES(label % 10)
+        ax.scatter(*of_label.T, s=5, color=color, alpha=0.7, linewidths=0, label=name)
+    if labels is not None and len(class_names) <= 20:
+        ax.legend(frameon=False, fontsize=8, markerscale=3, loc="center left",
+                  bbox_to_anchor=(1, 0.5))  # fmt: skip
+    return made
 
 
 def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> Figure:

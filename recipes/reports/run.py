@@ -22,7 +22,11 @@ def write_reports(run: "Run") -> None:
     folder.mkdir()
     if run.history:
         plots.save(plots.learning_curves(run.history), folder / "learning_curves.png")
-    if run.data.kind in ("images", "tables"):
+    module = family(run.family)
+    if hasattr(module, "pictures"):  # the family's own
+        for name, figure in module.pictures(run.model, run.data).items():
+            plots.save(figure, folder / f"{name}.png")
+    else:
         _plot_predictions(run, folder)
     (run.directory / "README.md").write_text(model_card(run), encoding="utf-8")
 

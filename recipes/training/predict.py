@@ -24,7 +24,8 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
 
     Returns:
         For each input a dictionary: "input" (path, or row number), and "class", "probability" and
-        "probabilities" (class name to share), or "value" for a regression, in the target's units.
+        "probabilities" (class name to share), or "value" for a regression, in the target's units,
+        or "score", how unusual the input is, for a network that learnt without labels.
 
     Raises:
         ValueError: no run there, no such file, or inputs of another shape.
@@ -43,6 +44,9 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         x = transform(_raw(inputs, about["kind"], transform))
         names = list(range(len(x)))
     model = checkpoints.load(run)
+    if hasattr(model, "anomaly_score"):
+        scores = model.anomaly_score(x, batch_size=batch_size)
+        return [{"input": n, "score": float(s)} for n, s in zip(names, scores, strict=True)]
     outputs = np.asarray(model.predict(x, batch_size=batch_size, verbose=0), "float64")
     if about["class_names"] is None:
         mean, std = transform.target

@@ -108,7 +108,7 @@ def train(
     check(family_or_name is not None, "family", None, "name a family, or a run to resume")
     module = family(family_or_name)
     name = module.__name__.rpartition(".")[2]
-    variant = _default_variant(module) if variant is None else variant
+    variant = default_variant(module) if variant is None else variant
     if variant not in module.VARIANTS:
         raise unknown("variant", variant, module.VARIANTS)
     defaults = _defaults(module)
@@ -139,7 +139,7 @@ def train(
         "family": name,
         "variant": variant,
         "build": {**defaults, **module.VARIANTS[variant], **data.spec, **build_arguments},
-        "data": {**_data_identity(data), "source": source},
+        "data": {**data_identity(data), "source": source},
         "epochs": epochs or module.EPOCHS,
         "batch_size": data.train.batch_size,
         "precision": precision,
@@ -192,7 +192,7 @@ def _resume(
         check(source is not None, "resume", str(directory), wanted)
         data = module.load_data(source, **{k: v for k, v in options.items() if k != "source"})
     data = data.with_batch_size(config["batch_size"])
-    found = _as_json(_data_identity(data))
+    found = _as_json(data_identity(data))
     for key in ("spec", "sizes", "labels"):
         wanted = f"is not what the run was trained on: its {key} are {found[key]}"
         check(
@@ -279,7 +279,8 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def _default_variant(module: ModuleType) -> str:
+def default_variant(module: ModuleType) -> str:
+    """The variant that a family's `build_model` builds unless told otherwise."""
     return inspect.signature(module.build_model).parameters["variant"].default
 
 
@@ -289,13 +290,19 @@ def _defaults(module: ModuleType) -> dict[str, Any]:
     return {n: p.default for n, p in parameters.items() if n not in ("variant", "seed")}
 
 
-def _data_identity(data: Data) -> dict:
-    """What makes two data sets the same: names, sizes, shapes and a checksum of the labels."""
+def data_identity(data: Data) -> dict:
+    """What makes two data sets the same: names, sizes, shapes, and a checksum of the labels or,
+    where there are none, of the split.
+    """
     parts = (data.train, data.validation, data.test)
     return {
         "name": data.name,
         "source": data.source or None,
         "sizes": data.sizes,
         "spec": data.spec,
-        "labels": [zlib.crc32(part.targets.tobytes()) for part in parts if part is not None],
+        "labels": [
+            zlib.crc32((part.indices if part.targets is None else part.targets).tobytes())
+            for part in parts
+            if part is not None
+        ],
     }

@@ -23,7 +23,7 @@ from recipes.reports import plots
 from recipes.reports import search as reports
 from recipes.training.precision import choose, policy
 from recipes.training.runs import environment, write_json
-from recipes.training.train import _data_identity, _default_variant, check_fits
+from recipes.training.train import check_fits, data_identity, default_variant
 from recipes.tuning.engine import (
     ORACLES,
     FamilyModel,
@@ -194,7 +194,7 @@ def tune(
     """
     module = family(family_or_name)
     name = module.__name__.rpartition(".")[2]
-    variant = _default_variant(module) if variant is None else variant
+    variant = default_variant(module) if variant is None else variant
     if variant not in module.VARIANTS:
         raise unknown("variant", variant, module.VARIANTS)
     if algorithm not in ORACLES:
@@ -212,7 +212,7 @@ def tune(
         ignored.add("epochs")
     if space is None:
         space = module.search_space
-        if variant != _default_variant(module):
+        if variant != default_variant(module):
             ignored |= module.VARIANTS[variant].keys() - TRAINING
     ok = isinstance(callbacks, list | tuple)
     ok = ok and all(isinstance(c, keras.callbacks.Callback) for c in callbacks)
@@ -246,7 +246,7 @@ def tune(
             "recipes": recipes.__version__,
             "family": name,
             "variant": variant,
-            "data": _data_identity(data),
+            "data": data_identity(data),
             "batch_size": data.train.batch_size,
             "fixed": fixed,
             "algorithm": algorithm,
