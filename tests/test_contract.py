@@ -231,7 +231,7 @@ def _bare(config: object) -> object:
     """A configuration without names, shapes and the layers' own, which are looked at themselves."""
     if isinstance(config, dict):
         drop = ("name", "build_config", "keras_history", "inbound_nodes", "layers",
-                "input_layers", "output_layers")  # fmt: skip
+                "input_layers", "output_layers", "trainable")  # fmt: skip
         return {k: _bare(v) for k, v in config.items() if k not in drop}
     if isinstance(config, list | tuple):
         return [_bare(v) for v in config]

@@ -356,7 +356,7 @@ X, Y = colours(20)
 @pytest.mark.parametrize(
     ("source", "options", "words"),
     [
-        ("digits", {"image_size": 0}, "image_size=(0, 0): must be a positive integer"),
+        ("digits", {"image_size": 0}, "image_size=0: must be a positive integer"),
         ("digits", {"image_size": (8, 8, 3)}, "image_size=(8, 8, 3): must be"),
         ("digits", {"image_size": "8"}, "image_size='8': must be"),
         ("digits", {"image_size": 8.0}, "image_size=8.0: must be"),
