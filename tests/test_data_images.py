@@ -428,3 +428,91 @@ def test_bad_files_to_predict(folder):
         transform.read_files([path / "ape"])
     with pytest.raises(ValueError, match=r"gone\.png: not a readable picture"):
         transform.read_files([path / "gone.png"])
+
+
+# Images for networks that learn without labels
+
+
+def flat_folder(folder, count=6):
+    """Pictures in a folder of no classes, each of one grey value."""
+    for i in range(count):
+        save(folder / f"{i}.png", np.full((9, 7), 40 * i, "uint8"))
+    return folder
+
+
+def test_pictures_need_no_labels(tmp_path):
+    folder = str(flat_folder(tmp_path / "holiday"))
+    with pytest.raises(ValueError, match=r"found 0 sub-folder\(s\); needs one sub-folder a class"):
+        images.load(folder)
+    data = images.load(folder, labelled=False, standardize=False, validation_fraction=0.2)
+    assert data.spec == {"input_shape": (9, 7, 1)}
+    assert data.class_names is None
+    assert data.train.targets is None
+    assert len(data.train[0]) == 1  # x alone
+    parts = [part.arrays() for part in (data.train, data.validation, data.test)]
+    assert all(y is None for _, y in parts)
+    greys = np.concatenate([x[:, 0, 0, 0] for x, _ in parts])
+    np.testing.assert_allclose(np.sort(greys), np.arange(6) * 40 / 255, rtol=1e-6)
+    # Parts stay apart, and classes are taken where they are.
+    for part in ("train", "test"):
+        flat_folder(tmp_path / "split" / part, 4)
+    data = images.load(str(tmp_path / "split"), labelled=False, validation_fraction=0)
+    assert data.sizes == {"train": 4, "validation": 0, "test": 4}
+    for name in ("cats", "dogs"):
+        flat_folder(tmp_path / "pets" / name)
+    assert images.load(str(tmp_path / "pets"), labelled=False).class_names == ("cats", "dogs")
+
+
+def test_arrays_need_no_labels():
+    x = np.random.default_rng(0).integers(0, 256, (20, 5, 4, 3), "uint8")
+    data = images.load(x, labelled=False)
+    assert data.sizes == {"train": 14, "validation": 2, "test": 4}
+    assert data.train.targets is None
+    parts = images.load({"train": x, "test": x[:3]}, labelled=False)
+    np.testing.assert_array_equal(parts.test.x[parts.test.indices], x[:3])
+    with pytest.raises(ValueError, match="either all parts have labels or none has"):
+        images.load({"train": x, "test": (x[:3], [0, 1, 0])}, labelled=False)
+    with pytest.raises(
+        ValueError, match=r"the train part is a ndarray of length 20; needs \(x, y\)"
+    ):
+        images.load(x)
+
+
+def test_binary_images_are_drawn_once_with_the_grey_value_as_probability():
+    x = np.repeat(np.array([0, 51, 204, 255], "uint8"), 2000).reshape(-1, 1, 1, 1)
+    x = x.repeat(4, axis=1)
+    data = images.load(x, labelled=False, binarize="sample", seed=1)
+    drawn = data.train.transform(data.train.x)
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    shares = drawn.reshape(4, -1).mean(axis=1)
+    np.testing.assert_allclose(shares, [0, 0.2, 0.8, 1], atol=0.02)
+    again = images.load(x, labelled=False, binarize="sample", seed=1)
+    np.testing.assert_array_equal(again.train.transform(again.train.x), drawn)
+    other = images.load(x, labelled=False, binarize="sample", seed=2)
+    assert (other.train.transform(other.train.x) != drawn).any()
+    threshold = images.load(x, labelled=False, binarize="threshold")
+    found = threshold.train.transform(threshold.train.x).reshape(4, -1)
+    np.testing.assert_array_equal(found.mean(axis=1), [0, 0, 1, 1])
+    # A new picture goes through a threshold, with the transform as it is kept on disk.
+    for loaded in (data, threshold):
+        transform = images.ImageTransform(**loaded.transform.get_config())
+        np.testing.assert_array_equal(
+            transform(np.float32([[0.2], [0.8]]) / transform.scale), [[0], [1]]
+        )
+
+
+def test_unit_images_lie_between_0_and_1_or_are_refused():
+    grey = np.random.default_rng(0).integers(0, 256, (30, 4, 4), "uint8")
+    for x in (grey, grey / 255.0, grey.astype("float64")):
+        data = images.load_unit(x, ("images",))
+        found = data.train.transform(data.train.x)
+        np.testing.assert_allclose(found[..., 0], grey / 255.0, atol=1e-6)
+    labelled = images.load_unit("digits", ("images",))
+    assert labelled.spec == {"input_shape": (8, 8, 1), "num_classes": 10}
+    assert images.load_unit("digits", ("images",), conditional=False).spec == {
+        "input_shape": (8, 8, 1)
+    }
+    words = r"needs images with values in 0 .. 255 or in \[0, 1\], and not standardised"
+    for source in (grey - 0.5, images.load("digits")):
+        with pytest.raises(ValueError, match=words):
+            images.load_unit(source, ("images",))
