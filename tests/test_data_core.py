@@ -364,3 +364,13 @@ def test_importing_the_layer_imports_no_reader():
     }
     loaded = set(found.stdout.split())
     assert "recipes" in loaded and not loaded & heavy
+
+
+def test_a_sample_is_spread_over_the_part():
+    x = np.arange(40.0).reshape(20, 2)
+    part = Batches(x, np.arange(20), np.arange(4, 16), lambda raw: raw + 0.5, 5, shuffle=True)
+    found, y = part.sample(4)
+    assert y.tolist() == [4, 7, 10, 13]
+    np.testing.assert_array_equal(found, x[[4, 7, 10, 13]] + 0.5)
+    assert part.sample(100)[1].tolist() == list(range(4, 16))
+    assert Batches(x, None, np.arange(3), np.asarray, 5).sample(2)[1] is None

@@ -1,6 +1,6 @@
 """Data for every family: one `Data` from an embedded set, a TensorFlow Datasets name, or your own.
 
-A kind of data is one module here (`images`, `tables`) with `EMBEDDED` (name to reader),
+A kind of data is one module here (`images`, `tables`, `patterns`) with `EMBEDDED` (name to reader),
 `load(source, **options) -> Data`, and `TRANSFORM`, the class that prepares its examples.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from recipes.contract import unknown
 
-KINDS = ("images", "tables")
+KINDS = ("images", "tables", "patterns")
 
 
 def module_of(kind: str) -> ModuleType:
@@ -73,6 +73,8 @@ def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
         if name not in known:
             raise unknown(f"option of {' and '.join(kinds)}", name, known)
     kind = source.kind if isinstance(source, Data) else _kind_of(source, kinds, options)
+    if kind == "images" and "patterns" in kinds and not isinstance(source, Data):
+        kind = "patterns"  # which they are turned into
     if kind not in kinds:
         what = repr(source) if isinstance(source, str) else f"<{type(source).__name__}>"
         raise ValueError(
@@ -97,6 +99,8 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
     origin = arrays.origin_of(source)
     if origin == "frame":
         return "tables"
+    if origin == "arrays" and "patterns" in kinds:
+        return "patterns"  # by its axes an array could be a table or images just as well
     if origin == "arrays":
         # Rows of numbers are a table; what fits no kind is left to the first kind's own message.
         return {2: "tables", 3: "images", 4: "images"}.get(arrays.rank(source), kinds[0])

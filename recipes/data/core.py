@@ -108,7 +108,13 @@ class Batches(keras.utils.PyDataset):
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All examples at once, transformed, in their stored order: (x, y)."""
-        return self.transform(self.x[self.indices]), self.targets
+        return self.sample(self.size)
+
+    def sample(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """At most `count` examples, spread evenly over the stored order, transformed: (x, y)."""
+        count = min(count, self.size)
+        chosen = self.indices[np.arange(count) * self.size // max(1, count)]
+        return self.transform(self.x[chosen]), None if self.y is None else self.y[chosen]
 
 
 @dataclass

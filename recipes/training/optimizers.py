@@ -5,6 +5,7 @@ from itertools import pairwise
 from numbers import Integral
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from recipes.contract import check, unknown
 
@@ -23,6 +24,8 @@ def make_optimizer(
     *,
     momentum: float = 0.9,
     decay_steps: Sequence[int] = (),
+    warmup_steps: int = 0,
+    clip_norm: float | None = None,
 ) -> keras.optimizers.Optimizer:
     """An optimizer by name; an optimizer object passes as it is.
 
@@ -31,6 +34,8 @@ def make_optimizer(
         learning_rate: initial rate, or a schedule.
         momentum: of "sgd" and "rmsprop"; the others have their own averages.
         decay_steps: steps after which the rate is divided by ten, each time.
+        warmup_steps: over which the rate rises from zero; not together with `decay_steps`.
+        clip_norm: of all gradients together, at most.
     """
     ok = isinstance(decay_steps, tuple | list) and all(isinstance(n, Integral) for n in decay_steps)
     ok = ok and all(earlier < later for earlier, later in pairwise((0, *decay_steps)))
@@ -40,15 +45,19 @@ def make_optimizer(
     if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise unknown("optimizer", optimizer, OPTIMIZERS)
     if decay_steps:
-        a_schedule = isinstance(learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+        a_schedule = isinstance(learning_rate, LearningRateSchedule)
         wanted = "needs learning_rate to be a number, not a schedule"
         check(not a_schedule, "decay_steps", decay_steps, wanted)
         learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(
             list(decay_steps), [learning_rate * 0.1**i for i in range(len(decay_steps) + 1)]
         )
-    if optimizer in ("sgd", "rmsprop"):
-        return OPTIMIZERS[optimizer](learning_rate, momentum=momentum)
-    return OPTIMIZERS[optimizer](learning_rate)
+    whole = isinstance(warmup_steps, Integral) and warmup_steps >= 0
+    check(whole, "warmup_steps", warmup_steps, "must be an integer of at least 0")
+    if warmup_steps and not isinstance(learning_rate, LearningRateSchedule):
+        check(not decay_steps, "warmup_steps", warmup_steps, "does not go with decay_steps")
+        learning_rate = keras.optimizers.schedules.PolynomialDecay(0.0, warmup_steps, learning_rate)
+    options = {"momentum": momentum} if optimizer in ("sgd", "rmsprop") else {}
+    return OPTIMIZERS[optimizer](learning_rate, global_clipnorm=clip_norm, **options)
 
 
 def l2(weight_decay: float) -> keras.regularizers.Regularizer | None:
