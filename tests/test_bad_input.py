@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 import recipes
-from recipes import cnn, dnn, perceptron, resnet
+from recipes import (
+    autoencoder,
+    cnn,
+    dbn,
+    diffusion,
+    dnn,
+    gan,
+    hopfield,
+    perceptron,
+    rbm,
+    resnet,
+    vae,
+)
 from recipes.__main__ import main
 from recipes.contract import families
 
@@ -458,15 +470,102 @@ TUNE: dict[str, tuple[Callable, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
+UNIT = (PICTURES / 255).astype("float32")
+SIGNS = np.where(rng.random((4, 30)) < 0.5, -1, 1).astype("float32")
+
+
+def small(family, variant="tiny", **arguments):
+    return family.build_model(variant, input_shape=(8, 8, 1), **arguments)
+
+
+def memory(patterns, count=4):
+    return hopfield.build_model("tiny", input_shape=(30,), num_patterns=count).fit(patterns)
+
+
+# Networks that learn without labels
+UNLABELLED: dict[str, tuple[Callable, tuple[str, ...]]] = {
+    **{
+        f"images of 0 .. 255 for {family.__name__[8:]}": (
+            lambda family=family: small(family).fit(PICTURES.astype("float32")),
+            ("x='values in 0 .. 255'", "values in [0, 1]"),
+        )
+        for family in (autoencoder, vae, gan, diffusion, rbm, dbn)
+    },
+    **{
+        f"latent_dim 0 for {family.__name__[8:]}": (
+            lambda family=family: family.build_model(latent_dim=0),
+            ("latent_dim=0", "positive integer"),
+        )
+        for family in (autoencoder, vae, gan)
+    },
+    **{
+        f"labels for an unconditional {family.__name__[8:]}": (
+            lambda family=family: small(family).generate(4, labels=3),
+            ("labels=3", "unconditional"),
+        )
+        for family in (vae, gan, diffusion, rbm)
+    },
+    **{
+        f"conditional {family.__name__[8:]} without classes": (
+            lambda family=family: small(family, conditional=True),
+            ("num_classes",),
+        )
+        for family in (vae, gan, diffusion)
+    },
+    "images of another size": (
+        lambda: small(autoencoder).fit(UNIT[:, :4]), ("array of shape (60, 4, 8, 1)", "8, 8, 1"),
+    ),
+    "images with NaN": (lambda: small(vae).fit(UNIT * np.nan), ("x='values in nan", "[0, 1]")),
+    "a label that is not there": (
+        lambda: small(vae, conditional=True, num_classes=3).generate(2, labels=3),
+        ("labels=3", "0 .. 2"),
+    ),
+    "more sampling steps than there are": (
+        lambda: small(diffusion).generate(2, steps=51), ("steps=51", "from 1 to", "50"),
+    ),
+    "no samples": (lambda: small(gan).generate(0), ("count=0", "positive integer")),
+    "seed a text": (lambda: small(gan).generate(1, seed="x"), ("seed='x'", "integer")),
+    "images with unknown range": (
+        lambda: gan.load_data(UNIT - 0.5), ("source='arrays'", "in [0, 1]"),
+    ),
+    "standardised data": (
+        lambda: vae.load_data(dnn.load_data("digits")), ("source='digits'", "not standardised"),
+    ),
+    "binarize unknown": (
+        lambda: vae.load_data(binarize="dither"), ("binarize='dither'", "'sample' or 'threshold'"),
+    ),
+    "pictures that are none": (lambda: gan.load_data("folder"), ("folder", "no pictures")),
+    "patterns that are not binary": (
+        lambda: memory(0.5 * SIGNS), ("values such as", "-1 and +1"),
+    ),
+    "patterns of another length": (
+        lambda: memory(SIGNS[:, :20]), ("array of shape (4, 20)", "30"),
+    ),
+    "patterns of unequal lengths": (
+        lambda: hopfield.load_data([[1, -1, 1], [1, -1]]), ("unequal length", "-1 and +1"),
+    ),
+    "patterns that are too many": (lambda: memory(SIGNS, 3), ("4 patterns", "3")),
+    "rule unknown": (
+        lambda: hopfield.build_model(rule="oja"), ("rule 'oja'", "hebb", "storkey"),
+    ),
+}  # fmt: skip
 CALLS = {
     f"{group}: {name}": row
-    for group, rows in (("model", MODELS), ("data", DATA), ("train", TRAIN), ("tune", TUNE))
+    for group, rows in (
+        ("model", MODELS),
+        ("data", DATA),
+        ("train", TRAIN),
+        ("tune", TUNE),
+        ("unlabelled", UNLABELLED),
+    )
     for name, row in rows.items()
 }
 
 # (the command's words, its exit code, words that the one line of error must have)
 COMMANDS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "command unknown": ("trian", 2, ("'trian'", "train", "--help")),
+    "generate without a run": ("generate gone", 1, ("gone",)),
+    "generate to a text": ("generate full --output x.txt", 1, ("--output='x.txt'", ".png")),
     "flag unknown": ("list --all", 2, ("--all", "--help")),
     "show nothing": ("show", 2, ("family",)),
     "show an unknown family": ("show cnnn", 1, ("family 'cnnn'", "'cnn'?")),
