@@ -127,8 +127,12 @@ def features(classifier: keras.Model, x: np.ndarray, batch_size: int = 256) -> n
         batch_size: examples at once.
     """
     inner = keras.Model(classifier.inputs, classifier.layers[-1].input)
-    found = inner.predict(x, batch_size=batch_size, verbose=0)
-    return found.reshape(len(x), -1).astype("float64")
+    # Called, since `predict` would compile anew for each call of this function.
+    parts = [
+        keras.ops.convert_to_numpy(inner(x[start : start + batch_size], training=False))
+        for start in range(0, len(x), batch_size)
+    ]
+    return np.concatenate(parts).reshape(len(x), -1).astype("float64")
 
 
 def evaluate(
