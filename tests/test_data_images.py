@@ -516,3 +516,8 @@ def test_unit_images_lie_between_0_and_1_or_are_refused():
     for source in (grey - 0.5, images.load("digits")):
         with pytest.raises(ValueError, match=words):
             images.load_unit(source, ("images",))
+
+
+def test_unit_images_say_how_they_were_asked_for():
+    found = images.load_unit("digits", ("images",), batch_size=8)
+    assert found.source == {"source": "digits", "batch_size": 8}

@@ -261,7 +261,13 @@ def load_unit(source: Any, kinds: Sequence[str], conditional: bool = True, **opt
     check(unit, "source", data.name, "needs images with values in 0 .. 255 or in [0, 1], and not "
           "standardised")  # fmt: skip
     names = ("input_shape", "num_classes") if conditional else ("input_shape",)
-    return replace(data, spec={name: v for name, v in data.spec.items() if name in names})
+    # What this function added by itself is none of the way back to the data.
+    own = {"standardize", "labelled"} - set(options)
+    return replace(
+        data,
+        spec={name: v for name, v in data.spec.items() if name in names},
+        source={name: v for name, v in data.source.items() if name not in own},
+    )
 
 
 def _binarize(
