@@ -259,7 +259,7 @@ class GAN(Unsupervised):
         state = d.non_trainable_variables
         # Each in its own pass, so that batch normalisation sees real or made images, never both.
         on_real, state = d.stateless_call(weights, state, joined(real, c), training=training)
-        still = made
+        still = ops.stop_gradient(made)
         on_made, state = d.stateless_call(weights, state, joined(still, c), training=training)
         judged, _ = d.stateless_call(frozen, state, joined(made, c), training=training)
         losses = LOSSES[self.adversarial_loss]
@@ -288,7 +288,7 @@ class GAN(Unsupervised):
         backend = importlib.import_module(f"recipes.training.gradients_{keras.backend.backend()}")
         gradient = backend.input_gradient(logits, between)
         squares = ops.sum(ops.square(gradient), axis=tuple(range(1, len(shape))))
-        return ops.mean(ops.square(ops.sqrt(squares + 1e-12) - 1))
+        return ops.mean(ops.square(squares - 1))
 
     def noise(self, x, training):
         """As much noise as there is x, (n, latent_dim); the same in each evaluation."""
