@@ -63,7 +63,7 @@ def vae(seed: int) -> dict:
 
     data = family.load_data("mnist", seed=seed, validation_fraction=0)
     model = family.build_model("dense", **data.spec, seed=seed)
-    model.fit(data.train, epochs=60, verbose=2, shuffle=False)
+    model.fit(data.train, epochs=30, verbose=2, shuffle=False)
     _, test = arrays(data)
     bound = model.log_likelihood_bound(test[:1000], k=500, seed=seed)
     return {

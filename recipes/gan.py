@@ -288,7 +288,7 @@ class GAN(Unsupervised):
         backend = importlib.import_module(f"recipes.training.gradients_{keras.backend.backend()}")
         gradient = backend.input_gradient(logits, between)
         squares = ops.sum(ops.square(gradient), axis=tuple(range(1, len(shape))))
-        return ops.mean(ops.square(squares - 1))
+        return ops.mean(ops.square(ops.sqrt(squares + 1e-12) - 1))
 
     def noise(self, x, training):
         """As much noise as there is x, (n, latent_dim); the same in each evaluation."""
