@@ -279,7 +279,7 @@ DATA: dict[str, tuple[Callable, tuple[str, ...]]] = {
 TRAIN: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "no family": (lambda: recipes.train(), ("family=None", "name a family")),
     "family unknown": (lambda: recipes.train("cnnn"), ("family 'cnnn'", "'cnn'?")),
-    "family a number": (lambda: recipes.train(3), ("family 3", "cnn, dnn")),
+    "family a number": (lambda: recipes.train(3), ("family 3", "autoencoder, cnn")),
     "variant unknown": (lambda: recipes.train("cnn", variant="lenet"), ("'lenet'", "'lenet5'")),
     "argument unknown": (lambda: recipes.train("dnn", epoch=3), ("'epoch'", "'epochs'")),
     "argument of build_model": (
