@@ -179,7 +179,7 @@ def hopfield(seed: int) -> dict:
         model.fit(stored, verbose=0)
         some = slice(0, min(count, 500))
         found = model.predict(spoilt[some].astype("float32"), verbose=0)
-        return float((found == stored[some]).mean())
+        return float((found * stored[some] > 0).mean())  # the modern network gives reals
 
     found = {f"hebb_bits_at_load_{load:.2f}": bits("hebb", round(load * size))
              for load in (0.05, 0.1, 0.138, 0.16, 0.2)}  # fmt: skip

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY, INK = "#2563eb", "#ea7317", "#9ca3af", "#1f2937"
+RISING = ("accuracy", "bits", "recalled")  # what metrics that are better higher are called
 CLASSES = colormaps["tab10"]
 BLUES = LinearSegmentedColormap.from_list("recipes", ["#ffffff", "#bfd3fb", BLUE, "#12296b"])
 
@@ -49,7 +50,7 @@ def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:
         validation = history.get(f"val_{name}")
         if validation is not None:
             ax.plot(epochs, validation, color=BLUE, marker=marker, markersize=4, label="validation")
-            rises = name not in ("loss", "mae", "mse") and "error" not in name
+            rises = any(word in name for word in RISING)
             best = int(np.argmax(validation) if rises else np.argmin(validation))
             ax.annotate(
                 f"{validation[best]:.4g}",

@@ -32,7 +32,7 @@ class Unsupervised(keras.Model):
     value_range: tuple[float, float] | None = (0.0, 1.0)  # of x; None for any
 
     def __init__(self, input_shape: Sequence[int], num_classes: int | None = None, **kwargs):
-        super().__init__(dtype="float32", **kwargs)  # losses and sampling; not the networks
+        super().__init__(autocast=False, **kwargs)  # losses and sampling are float32
         self.example_shape, self.num_classes = tuple(input_shape), num_classes
         self.built = True  # the networks have their weights
 
