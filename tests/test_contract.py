@@ -164,6 +164,8 @@ def test_trains_under_each_precision(name, policy, default_data):
     assert all(v.dtype == "float32" for v in model.trainable_variables)
     outputs = model.outputs if getattr(model, "outputs", None) else []
     assert all(output.dtype == "float32" for output in outputs)
+    if policy == "mixed_float16":
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     history = model.fit(some(data.train), epochs=4, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     falls = not getattr(module, "NO_FALLING_LOSS", "")
