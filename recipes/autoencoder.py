@@ -29,7 +29,7 @@ from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
-from recipes.layers.coders import decode, encode
+from recipes.layers.coders import check_sizes, decode, encode
 from recipes.training.optimizers import make_optimizer
 from recipes.training.unsupervised import Unsupervised
 
@@ -189,10 +189,7 @@ def build_model(
     Raises:
         ValueError: an unknown variant, argument or value.
     """
-    check(len(input_shape) == 3, "input_shape", input_shape, "must be (height, width, channels)")
-    for name, value in (("units", units), ("filters", filters)):
-        flat = isinstance(value, tuple | list) and all(isinstance(n, int) for n in value)
-        check(flat, name, value, "must be a tuple of positive integers")
+    check_sizes(input_shape, units=units, filters=filters)
     if reconstruction not in LOSSES:
         raise unknown("reconstruction", reconstruction, LOSSES)
     if noise not in NOISES:

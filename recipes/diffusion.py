@@ -278,12 +278,10 @@ class Diffusion(Unsupervised):
             share = ops.cast(ops.arange(count), "float32") / ops.cast(count, "float32")
             t = 1 + ops.cast(share * self.num_steps, "int32")
             noise = keras.random.normal(ops.shape(x), seed=1)
-        labels = None
-        if self.num_classes is not None and y is not None:
-            labels = self.one_hot(y, x)
-            if training:
-                kept = keras.random.uniform((count, 1), seed=self.seeds) >= self.label_dropout_rate
-                labels = labels * ops.cast(kept, labels.dtype)
+        labels = self.condition(y, x, training) if training or y is not None else None
+        if labels is not None and training:
+            kept = keras.random.uniform((count, 1), seed=self.seeds) >= self.label_dropout_rate
+            labels = labels * ops.cast(kept, labels.dtype)
         x_t, signal, spread = self.noised(x, noise, t)
         network = self.network if training else self.average
         found = network(self.inputs_of(x_t, t, labels), training=training)

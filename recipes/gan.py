@@ -18,11 +18,10 @@ Differences:
     papers take turns, so that G follows a D that is one step older here. Noise is normal, and the
     optimizer Adam, everywhere. `goodfellow2014` has no dropout on the input. `dcgan` has kernels
     of 4x4 (paper: 5x5), widths for small images and, by default, batches of 16 (128): 5,000 images
-    give too few steps else. `conditional` is Mirza's idea in a DCGAN: D
-    sees the label as one more, learnt, channel. In `wgan_gp` G and its averages in Adam rest for 4
-    of 5 steps, and the fifth moves both; G's gradient is computed, for nothing, in the other four.
-    `adversarial_autoencoder` is the unsupervised one; it adds up the losses that the paper
-    descends in turn.
+    give too few steps else. `conditional` is Mirza's idea in a DCGAN: D sees the label as one more,
+    learnt, channel. In `wgan_gp` G and its averages in Adam rest for 4 of 5 steps, and the fifth
+    moves both; G's gradient is computed, for nothing, in the other four. `adversarial_autoencoder`
+    is the unsupervised one; it adds up the losses that the paper descends in turn.
 """
 
 import importlib
@@ -34,10 +33,10 @@ from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
-from recipes.layers.coders import encode
+from recipes.layers.coders import check_sizes, cut, encode, halved
 from recipes.training import averages
 from recipes.training.optimizers import make_optimizer
-from recipes.training.unsupervised import Unsupervised
+from recipes.training.unsupervised import Unsupervised, beside
 
 KINDS = ("images",)
 OBJECTIVE = ("val_frechet_pixels", "min")
@@ -237,15 +236,19 @@ class GAN(Unsupervised):
 
     def call(self, x, training=False):
         """Logits of being real; in training x itself, since `compute_loss` does the work."""
-        return x if training else self.discriminator(joined(x, self.condition(None, x)))
+        if training:
+            return x
+        x = ops.convert_to_tensor(x)
+        return self.discriminator(beside(x, self.condition(None, x)))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of both networks' losses, each of which reaches its own network alone."""
+        x = ops.convert_to_tensor(x)  # `train_on_batch` may give an array
         c, z = self.condition(y, x, training), self.noise(x, training)
         if training:
             self.update_average()
         network = self.generator if training else self.sampler
-        made = network(joined(z, c), training=training)
+        made = network(beside(z, c), training=training)
         self.frechet.update_state(x, made)
         return self.contest(x, made, c, training)
 
@@ -258,10 +261,10 @@ class GAN(Unsupervised):
         frozen = [ops.stop_gradient(w) for w in weights]
         state = d.non_trainable_variables
         # Each in its own pass, so that batch normalisation sees real or made images, never both.
-        on_real, state = d.stateless_call(weights, state, joined(real, c), training=training)
+        on_real, state = d.stateless_call(weights, state, beside(real, c), training=training)
         still = ops.stop_gradient(made)
-        on_made, state = d.stateless_call(weights, state, joined(still, c), training=training)
-        judged, _ = d.stateless_call(frozen, state, joined(made, c), training=training)
+        on_made, state = d.stateless_call(weights, state, beside(still, c), training=training)
+        judged, _ = d.stateless_call(frozen, state, beside(made, c), training=training)
         losses = LOSSES[self.adversarial_loss]
         d_loss, g_loss = losses(on_real, on_made)[0], losses(on_real, judged)[1]
         self.d_loss.update_state(d_loss)
@@ -283,7 +286,7 @@ class GAN(Unsupervised):
 
         def logits(x):
             state = d.non_trainable_variables
-            return d.stateless_call(weights, state, joined(x, c), training=True)[0]
+            return d.stateless_call(weights, state, beside(x, c), training=True)[0]
 
         backend = importlib.import_module(f"recipes.training.gradients_{keras.backend.backend()}")
         gradient = backend.input_gradient(logits, between)
@@ -296,14 +299,6 @@ class GAN(Unsupervised):
             return keras.random.normal((ops.shape(x)[0], self.latent_dim), seed=self.seeds)
         rows = self.frechet.seen + ops.arange(ops.shape(x)[0], dtype="int32")
         return ops.take(self.fixed_noise, rows % len(self.fixed_noise), axis=0)
-
-    def condition(self, y, x, training=False):
-        """One-hot labels, or None for an unconditional model."""
-        if self.num_classes is None:
-            return None
-        wanted = "a conditional GAN learns from images with their labels, (x, y)"
-        check(y is not None or not training, "y", y, wanted)
-        return self.one_hot(y, x)
 
     def update_average(self):
         """Move the average a little towards the weights as they are."""
@@ -325,7 +320,7 @@ class GAN(Unsupervised):
         labels = self.chosen_labels(count, labels, seed)
         z = np.random.default_rng(seed).standard_normal((count, self.latent_dim)).astype("float32")
         c = None if labels is None else np.eye(self.num_classes, dtype="float32")[labels]
-        return self.sampler.predict(joined(z, c), batch_size=batch_size, verbose=0)
+        return self.sampler.predict(beside(z, c), batch_size=batch_size, verbose=0)
 
     def anomaly_score(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """How unusual the discriminator finds each image, (n,): minus its logit."""
@@ -376,11 +371,6 @@ class AdversarialAutoencoder(GAN):
         return np.square(found - x).mean(axis=(1, 2, 3))
 
 
-def joined(x, c):
-    """The inputs of a network, conditional or not."""
-    return x if c is None else [x, c]
-
-
 def normal():
     """DCGAN's start. One for each layer: an initializer gives the same to equal shapes."""
     return keras.initializers.RandomNormal(stddev=0.02)
@@ -399,8 +389,7 @@ def make_generator(latent_dim, num_classes, output_shape, units, filters, kernel
         h = layers.Dense(math.prod(output_shape), activation="tanh", dtype="float32")(h)
         h = layers.Reshape(output_shape, dtype="float32")(h)
     else:
-        # The sides that the discriminator's convolutions give: 28, 14, 7.
-        sizes = [tuple(-(-n // 2**i) for n in sides) for i in range(len(filters) + 1)]
+        sizes = halved(sides, len(filters))
         h = layers.Dense(math.prod(sizes[-1]) * filters[-1], use_bias=False,
                          kernel_initializer=normal())(h)  # fmt: skip
         h = layers.Reshape((*sizes[-1], filters[-1]))(h)
@@ -412,9 +401,7 @@ def make_generator(latent_dim, num_classes, output_shape, units, filters, kernel
             filters[i - 1] if i else channels, kernel_size, strides=2, padding="same",
             use_bias=False, kernel_initializer=normal(), **last,
         )(h)  # fmt: skip
-        extra = [(0, 2 * half - side) for half, side in zip(sizes[i + 1], sizes[i], strict=True)]
-        if any(map(any, extra)):
-            h = layers.Cropping2D(extra, dtype=h.dtype)(h)
+        h = cut(h, sizes[i])
     images = layers.Rescaling(0.5, 0.5, dtype="float32")(h)  # [-1, 1] -> [0, 1]
     return keras.Model(inputs, images, name="generator")
 
@@ -538,10 +525,7 @@ def build_model(
     Raises:
         ValueError: an unknown variant, argument or value, or arguments that exclude each other.
     """
-    check(len(input_shape) == 3, "input_shape", input_shape, "must be (height, width, channels)")
-    for name, value in (("filters", filters), ("units", units)):
-        flat = isinstance(value, tuple | list) and all(isinstance(n, int) for n in value)
-        check(flat, name, value, "must be a tuple of positive integers")
+    check_sizes(input_shape, units=units, filters=filters)
     for name, value, known in (("adversarial_loss", adversarial_loss, LOSSES),
                                ("normalization", normalization, NORMALIZATIONS)):  # fmt: skip
         if value not in known:

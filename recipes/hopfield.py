@@ -34,6 +34,7 @@ from keras import layers, ops
 from recipes import data
 from recipes.contract import check, recipe, unknown
 from recipes.data.patterns import corrupt, random_patterns
+from recipes.training.fitting import callbacks_of, refuse, validate
 from recipes.training.unsupervised import Unsupervised
 
 KINDS = ("patterns",)
@@ -319,19 +320,11 @@ class Hopfield(Unsupervised):
             ValueError: patterns of another shape, of other values than -1 and +1, of unequal
                 lengths, or not `num_patterns`; validation_split, steps_per_epoch, weights.
         """
-        unsupported = dict(
-            validation_split=validation_split or None,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            steps_per_epoch=steps_per_epoch,
-        )
-        for name, value in unsupported.items():
-            check(value is None, name, value, "not supported: the rule takes all patterns alike")
+        refuse("the rule takes all patterns alike", validation_split=validation_split or None,
+               class_weight=class_weight, sample_weight=sample_weight,
+               steps_per_epoch=steps_per_epoch)  # fmt: skip
         patterns = self._patterns(x)
-        progress = dict(add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=1)
-        callbacks = keras.callbacks.CallbackList(
-            callbacks, add_history=True, model=self, **progress
-        )
+        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps=1)
         self.stop_training = False
         callbacks.on_train_begin()
         logs = {}
@@ -343,11 +336,8 @@ class Hopfield(Unsupervised):
             logs = self.evaluate(patterns, batch_size=batch_size, verbose=0, return_dict=True)
             callbacks.on_train_batch_end(0, logs)
             if validation_data is not None:
-                val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-                options = dict(steps=validation_steps, callbacks=callbacks, return_dict=True)
-                options["batch_size"] = validation_batch_size or batch_size
-                found = self.evaluate(val_x, val_y, sample_weight=val_weight, **options)
-                logs |= {f"val_{name}": value for name, value in found.items()}
+                size = validation_batch_size or batch_size
+                logs |= validate(self, validation_data, callbacks, size, validation_steps)
             callbacks.on_epoch_end(epoch, logs)
             if epoch + 1 < epochs:
                 told = f"epochs={epochs}: one epoch stored all patterns; more change nothing"

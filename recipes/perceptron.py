@@ -29,6 +29,7 @@ from keras import layers, ops
 from recipes import data
 from recipes.contract import check, recipe
 from recipes.data.core import Batches
+from recipes.training.fitting import callbacks_of, refuse, validate
 
 KINDS = ("tables", "images")
 OBJECTIVE = ("val_accuracy", "max")
@@ -224,20 +225,12 @@ class Perceptron(keras.Model):
             ValueError: data that do not fit; validation_split, steps_per_epoch, weights of
                 examples or classes.
         """
-        unsupported = dict(
-            validation_split=validation_split or None,
-            class_weight=class_weight,
-            sample_weight=sample_weight,
-            steps_per_epoch=steps_per_epoch,
-        )
-        for name, value in unsupported.items():
-            check(value is None, name, value, "not supported: the rule takes all examples alike")
+        refuse("the rule takes all examples alike", validation_split=validation_split or None,
+               class_weight=class_weight, sample_weight=sample_weight,
+               steps_per_epoch=steps_per_epoch)  # fmt: skip
         batches = _batches(x, y, batch_size, shuffle)
         steps = operator.length_hint(batches) or None
-        progress = dict(add_progbar=verbose != 0, verbose=verbose, epochs=epochs, steps=steps)
-        callbacks = keras.callbacks.CallbackList(
-            callbacks, add_history=True, model=self, **progress
-        )
+        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps)
         self.stop_training, self.converged, self.separable = False, None, None
         callbacks.on_train_begin()
         logs = {}
@@ -246,11 +239,8 @@ class Perceptron(keras.Model):
             logs = self._learn(batches, callbacks)
             self.converged = logs["mistakes"] == 0 and not self.stop_training
             if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                val_x, val_y, val_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-                options = dict(steps=validation_steps, callbacks=callbacks, return_dict=True)
-                options["batch_size"] = validation_batch_size or batch_size
-                found = self.evaluate(val_x, val_y, sample_weight=val_weight, **options)
-                logs |= {f"val_{name}": value for name, value in found.items()}
+                size = validation_batch_size or batch_size
+                logs |= validate(self, validation_data, callbacks, size, validation_steps)
             callbacks.on_epoch_end(epoch, logs)
             if self.converged or self.stop_training:
                 break

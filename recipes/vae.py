@@ -31,9 +31,9 @@ from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
-from recipes.layers.coders import decode, encode
+from recipes.layers.coders import check_sizes, decode, encode
 from recipes.training.optimizers import make_optimizer
-from recipes.training.unsupervised import Unsupervised
+from recipes.training.unsupervised import Unsupervised, beside
 
 KINDS = ("images",)
 OBJECTIVE = ("val_loss", "min")
@@ -79,22 +79,18 @@ class VAE(Unsupervised):
         if training:
             return x
         x = ops.convert_to_tensor(x)
-        c = None if self.num_classes is None else self.one_hot(None, x)
-        mean, _ = self.encoder(_beside(x, c))
-        return ops.sigmoid(self.decoder(_beside(mean, c)))
+        c = self.condition(None, x)
+        mean, _ = self.encoder(beside(x, c))
+        return ops.sigmoid(self.decoder(beside(mean, c)))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """-ELBO of a batch, the divergence weighted by beta (Kingma 2013, equation 10, L = 1)."""
         x = ops.convert_to_tensor(x)  # `train_on_batch` may give an array
-        c = None
-        if self.num_classes is not None:
-            wanted = "this model is conditional: it learns from images with labels"
-            check(y is not None or not training, "y", y, wanted)
-            c = self.one_hot(y, x)
-        mean, log_variance = self.encoder(_beside(x, c), training=training)
+        c = self.condition(y, x, training)
+        mean, log_variance = self.encoder(beside(x, c), training=training)
         noise = keras.random.normal(ops.shape(mean), seed=self.seeds)
         z = mean + ops.exp(log_variance / 2) * noise
-        error = -self.log_likelihood(x, self.decoder(_beside(z, c), training=training))
+        error = -self.log_likelihood(x, self.decoder(beside(z, c), training=training))
         divergence = gaussian_divergence(mean, log_variance)
         self.reconstruction.update_state(error)
         self.kl.update_state(divergence)
@@ -217,7 +213,7 @@ class VAE(Unsupervised):
             which = np.arange(start, min(start + batch_size, len(found))) // k  # images
             noise = generator.standard_normal((len(which), self.latent_dim), "float32")
             z = mean[which] + std[which] * noise
-            logits = self.decoder(_beside(z, None if c is None else c[which]))
+            logits = self.decoder(beside(z, None if c is None else c[which]))
             of_x = self.log_likelihood(ops.convert_to_tensor(x[which]), logits)
             # Both densities have the factor (2 pi)^(-latent_dim / 2).
             ratio = np.sum((noise**2 - z**2) / 2 + np.log(std[which]), axis=1)
@@ -233,17 +229,12 @@ class VAE(Unsupervised):
         return np.eye(self.num_classes, dtype="float32")[chosen]
 
 
-def _beside(x, c):
-    """The input of a network: x, or x and the labels c."""
-    return x if c is None else [x, c]
-
-
 def _outputs(network, x, c, batch_size):
     """What a network puts out, an array each; for a few examples `predict` compiles too much."""
     found = []
     for start in range(0, max(1, len(x)), batch_size):
         part = slice(start, start + batch_size)
-        outputs = network(_beside(x[part], None if c is None else c[part]))
+        outputs = network(beside(x[part], None if c is None else c[part]))
         found.append([ops.convert_to_numpy(v) for v in keras.tree.flatten(outputs)])
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
@@ -306,10 +297,7 @@ def build_model(
     Raises:
         ValueError: an unknown variant, argument or value.
     """
-    check(len(input_shape) == 3, "input_shape", input_shape, "must be (height, width, channels)")
-    for name, value in (("units", units), ("filters", filters)):
-        flat = isinstance(value, tuple | list) and all(isinstance(n, int) for n in value)
-        check(flat, name, value, "must be a tuple of positive integers")
+    check_sizes(input_shape, units=units, filters=filters)
     if likelihood not in LIKELIHOODS:
         raise unknown("likelihood", likelihood, LIKELIHOODS)
     positive = isinstance(pixel_std, int | float) and 0 < pixel_std < float("inf")

@@ -150,6 +150,11 @@ def test_labels_choose_what_is_made(bright_and_dark):
     )
 
 
+def test_a_conditional_model_does_not_learn_without_labels(bright_and_dark):
+    with pytest.raises(ValueError, match="a conditional model learns from images with their label"):
+        bright_and_dark.fit(np.zeros((8, *SHAPE), "float32"), verbose=0)
+
+
 def test_guidance_pushes_away_from_the_unconditional_guess(bright_and_dark):
     x = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32")
     row = diffusion.sampling_table(bright_and_dark.alpha_bar, 50, 0.0)[:1]

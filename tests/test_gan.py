@@ -393,7 +393,9 @@ def test_bad_input_gets_one_clear_error():
     model = small("conditional", num_classes=3)
     with pytest.raises(ValueError, match=r"labels=3: must be one of 0 \.\. 2"):
         model.generate(4, labels=3)
-    with pytest.raises(ValueError, match=r"a conditional GAN learns from images with their labels"):
+    with pytest.raises(
+        ValueError, match=r"a conditional model learns from images with their labels"
+    ):
         model.fit(x)
 
 

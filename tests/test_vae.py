@@ -302,7 +302,7 @@ IMAGES = binary(4, 3, 3, 1)
         (True, lambda m: m.generate(3, labels=4), r"labels=4: must be one of 0 .. 3, or 3 of"),
         (True, lambda m: m.generate(3, labels=[0, -1, 2]), r"labels=.*must be one of 0 .. 3"),
         (True, lambda m: m.encode(IMAGES, labels=[0, 1]), r"labels=.*or 4 of them"),
-        (True, lambda m: m.fit(IMAGES, verbose=0), r"y=None: this model is conditional"),
+        (True, lambda m: m.fit(IMAGES, verbose=0), r"y=None: a conditional model learns"),
         (False, lambda m: m.log_likelihood_bound(IMAGES, k=0), r"k=0: must be a positive integer"),
         (False, lambda m: m.generate(0), r"count=0: must be a positive integer"),
         (False, lambda m: m.interpolate(*IMAGES[:2], steps=1), r"steps=1: must be at least 2"),

@@ -7,6 +7,27 @@ from typing import Any
 import keras
 from keras import layers
 
+from recipes.contract import check
+
+
+def check_sizes(input_shape: Sequence[int], **sizes: Sequence[int]) -> None:
+    """Raise where the shape is no image's, or where `units` or `filters` are no flat tuples."""
+    check(len(input_shape) == 3, "input_shape", input_shape, "must be (height, width, channels)")
+    for name, value in sizes.items():
+        flat = isinstance(value, tuple | list) and all(isinstance(n, int) for n in value)
+        check(flat, name, value, "must be a tuple of positive integers")
+
+
+def halved(sides: Sequence[int], times: int) -> list[tuple[int, ...]]:
+    """The sides that convolutions of stride 2 give one after another: 28, 14, 7."""
+    return [tuple(-(-side // 2**i) for side in sides) for i in range(times + 1)]
+
+
+def cut(x: Any, sides: Sequence[int]) -> Any:
+    """x without the rows and columns that doubling has made too many: (n, *sides, channels)."""
+    extra = [(0, now - side) for now, side in zip(x.shape[1:3], sides, strict=True)]
+    return layers.Cropping2D(extra, dtype=x.dtype)(x) if any(map(any, extra)) else x
+
 
 def initializer(activation: str) -> str | keras.initializers.Initializer:
     """Glorot's initial weights; for logistic units four times as large (Glorot & Bengio 2010)."""
@@ -54,8 +75,7 @@ def decode(
         z = layers.Dense(math.prod(output_shape), dtype="float32")(z)
         return layers.Reshape(output_shape, dtype="float32")(z)
     *sides, channels = output_shape
-    # The sides that the encoder's convolutions gave: 28, 14, 7.
-    sizes = [tuple(-(-side // 2**i) for side in sides) for i in range(len(filters) + 1)]
+    sizes = halved(sides, len(filters))
     z = layers.Dense(math.prod(sizes[-1]) * filters[-1], activation=activation)(z)
     z = layers.Reshape((*sizes[-1], filters[-1]))(z)
     for i in reversed(range(len(filters))):
@@ -63,7 +83,5 @@ def decode(
         z = layers.Conv2DTranspose(
             filters[i - 1] if i else channels, 3, strides=2, padding="same", **style
         )(z)
-        extra = [(0, 2 * half - side) for half, side in zip(sizes[i + 1], sizes[i], strict=True)]
-        if any(map(any, extra)):
-            z = layers.Cropping2D(extra, dtype=z.dtype)(z)
+        z = cut(z, sizes[i])
     return z

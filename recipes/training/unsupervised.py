@@ -11,6 +11,11 @@ from recipes.contract import check
 from recipes.contract.arguments import check_vocabulary
 
 
+def beside(x: Any, condition: Any) -> Any:
+    """The input of a network: x, or x and the condition, where there is one."""
+    return x if condition is None else [x, condition]
+
+
 class Unsupervised(keras.Model):
     """A model of its own inputs, made of other models; `compute_loss` is all of its learning.
 
@@ -93,6 +98,18 @@ class Unsupervised(keras.Model):
         if labels is None:
             return ops.full((ops.shape(like)[0], self.num_classes), 1 / self.num_classes)
         return ops.one_hot(ops.reshape(labels, (-1,)), self.num_classes)
+
+    def condition(self, labels: Any, like: Any, training: bool = False) -> Any:
+        """One-hot labels (n, num_classes), or None for an unconditional model.
+
+        Raises:
+            ValueError: a conditional model learns, and there are no labels.
+        """
+        if self.num_classes is None:
+            return None
+        wanted = "a conditional model learns from images with their labels, (x, y)"
+        check(labels is not None or not training, "y", labels, wanted)
+        return self.one_hot(labels, like)
 
     def chosen_labels(self, count: int, labels: Any, seed: int) -> np.ndarray | None:
         """Check what `generate` was given; the labels int32 (count,), None if unconditional.
