@@ -30,6 +30,7 @@ from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
 from recipes.layers.compiled import compiled
 from recipes.training import averages
+from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
 from recipes.training.unsupervised import Unsupervised
 
@@ -240,6 +241,7 @@ class Diffusion(Unsupervised):
         label_dropout_rate: share of the training images whose label is withheld.
     """
 
+    xla_on_cpu = True
     networks = ("network",)
     numbers = ("schedule", "num_steps", "prediction", "ema_decay", "label_dropout_rate")
 
@@ -536,6 +538,7 @@ def build_model(
     model.compile(
         optimizer=make_optimizer(optimizer, learning_rate, warmup_steps=warmup_steps, clip_norm=1.0)
     )
+    choose_jit(model)
     return model
 
 

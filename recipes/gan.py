@@ -35,6 +35,7 @@ from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
 from recipes.layers.coders import check_sizes, cut, encode, halved
 from recipes.training import averages
+from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
 from recipes.training.unsupervised import Unsupervised, beside
 
@@ -208,6 +209,7 @@ class GAN(Unsupervised):
             use; 0: none, they use the weights as they are.
     """
 
+    xla_on_cpu = True
     networks = ("generator", "discriminator")
     numbers = ("adversarial_loss", "gradient_penalty", "ema_decay")
 
@@ -581,6 +583,7 @@ def build_model(
             held = len(generator.trainable_variables)  # which come first
             optimizer = PatientAdam(learning_rate, **betas, held=held, every=n_critic)
     model.compile(optimizer=make_optimizer(optimizer, learning_rate))
+    choose_jit(model)
     return model
 
 

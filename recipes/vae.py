@@ -32,6 +32,7 @@ from keras import layers, ops
 from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
 from recipes.layers.coders import check_sizes, decode, encode
+from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
 from recipes.training.unsupervised import Unsupervised, beside
 
@@ -61,6 +62,7 @@ class VAE(Unsupervised):
     With `num_classes`, both networks take one-hot labels (n, num_classes) as a second input.
     """
 
+    xla_on_cpu = True
     networks = ("encoder", "decoder")
     numbers = ("likelihood", "pixel_std", "beta")
 
@@ -331,6 +333,7 @@ def build_model(
         likelihood=likelihood, pixel_std=pixel_std, beta=beta, name=f"vae_{variant}",
     )  # fmt: skip
     model.compile(optimizer=make_optimizer(optimizer, learning_rate))
+    choose_jit(model)
     return model
 
 

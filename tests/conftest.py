@@ -9,6 +9,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pytest
 
+from recipes.training import compilation
+
+compilation.XLA_ON_CPU = False  # compiling would be most of the time
+
 
 @pytest.fixture(autouse=True)
 def fresh_keras():

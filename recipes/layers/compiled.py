@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from recipes.training.compilation import choose_jit
+
 
 class Compiled(keras.Model):
     """A function as a model, so that `predict_on_batch` compiles it, on every backend.
@@ -17,6 +19,8 @@ class Compiled(keras.Model):
     def __init__(self, owner: keras.Layer, function: Callable[[Any], Any]):
         super().__init__(dtype="float32")
         self.owner, self.function = owner, function
+        self.xla_on_cpu = getattr(owner, "xla_on_cpu", False)
+        choose_jit(self)
 
     def call(self, inputs):
         """The function's result."""

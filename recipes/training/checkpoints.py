@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from recipes.contract import check, families
+from recipes.training.compilation import choose_jit
 from recipes.training.precision import policy
 
 EXTRA = "recipes.json"
@@ -77,6 +78,7 @@ def load(path: str | Path, compile: bool = True) -> keras.Model:
     try:
         with policy(mixed[0] if mixed else "float32"):
             model = keras.saving.load_model(path, compile=compile)
+            choose_jit(model)
     except (zipfile.BadZipFile, OSError) as error:  # a checksum does not fit
         raise _damaged(path) from error
     for variable, value in zip(_random_states(model), seeds, strict=False):

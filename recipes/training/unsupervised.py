@@ -35,6 +35,7 @@ class Unsupervised(keras.Model):
     networks: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = (0.0, 1.0)  # of x; None for any
+    xla_on_cpu = False  # see `recipes.training.compilation`
 
     def __init__(self, input_shape: Sequence[int], num_classes: int | None = None, **kwargs):
         super().__init__(autocast=False, **kwargs)  # losses and sampling are float32

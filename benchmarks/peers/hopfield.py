@@ -1,0 +1,59 @@
+"""Associative memories in PyTorch: storing (with one recall, as our `fit` reports) and recall."""
+
+from peers import Case, device, of_torch
+
+UNITS = 500
+
+
+def pytorch(case: Case) -> tuple:
+    import torch
+
+    modern = case.variant == "modern"
+    memory = torch.zeros(case.arguments["num_patterns"] if modern else UNITS, UNITS)
+    memory = memory.to(device())
+    order = torch.randperm(UNITS).tolist()
+
+    def sweep(s):
+        if modern:
+            return torch.softmax(s @ memory.T, 1) @ memory
+        if case.variant == "synchronous":
+            return turned(s, s @ memory)
+        s = s.clone()
+        for i in order:
+            s[:, i] = turned(s[:, i], s @ memory[:, i])
+        return s
+
+    def turned(s, field):
+        return torch.where(field == 0, s, field.sign())
+
+    def recall(s):
+        for _ in range(100):
+            before, s = s, sweep(s)
+            if (s - before).abs().max() <= 1e-4:
+                break
+        return s
+
+    @torch.inference_mode()
+    def step(x, y):
+        if modern:
+            memory.copy_(x)
+        else:
+            memory.copy_(x.T @ x).fill_diagonal_(0)
+        return ((recall(x) * x > 0).float().mean(),)
+
+    parts, _ = of_torch(case, step, recall, [])
+    return parts, memory.numel()
+
+
+def case(variant: str, patterns: int) -> Case:
+    return Case(
+        "hopfield", variant, (UNITS,), patterns, 1, {"PyTorch": pytorch},
+        {"num_patterns": patterns}, num_classes=None, values="signs",
+    )  # fmt: skip
+
+
+CASES = {
+    "hopfield_asynchronous": case("hebb", 50),
+    "hopfield_synchronous": case("synchronous", 50),
+    "hopfield_modern": case("modern", 2000),
+}

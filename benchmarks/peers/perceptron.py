@@ -1,0 +1,17 @@
+"""scikit-learn's perceptron."""
+
+from peers import Case, of_scikit_learn
+
+
+def scikit_learn():
+    from sklearn.linear_model import Perceptron
+
+    return Perceptron(shuffle=False, tol=None, max_iter=1)
+
+
+CASES = {
+    "perceptron": Case(
+        "perceptron", "rosenblatt", (784,), 128, 16,
+        {"scikit-learn": of_scikit_learn(scikit_learn)},
+    ),
+}  # fmt: skip

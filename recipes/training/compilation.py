@@ -1,0 +1,18 @@
+"""Whether a model's steps are compiled by XLA."""
+
+import keras
+
+XLA_ON_CPU = True  # False, where many small models each take few steps, as in tests
+
+
+def choose_jit(model: keras.Model) -> None:
+    """Compile a model's steps by XLA where that pays: what Keras's "auto" says on this machine.
+
+    Where TensorFlow has a CPU alone, "auto" says no; models whose class has `xla_on_cpu` are
+    compiled there as well. A saved model brings what "auto" said where it was compiled.
+
+    Args:
+        model: a compiled model.
+    """
+    pays = keras.backend.backend() == "tensorflow" and getattr(model, "xla_on_cpu", False)
+    model.jit_compile = True if pays and XLA_ON_CPU else None  # None: Keras asks "auto" again

@@ -1,0 +1,51 @@
+"""Which models XLA compiles, and that they learn the same."""
+
+import keras
+import numpy as np
+import pytest
+
+import recipes
+from recipes import cnn, vae
+from recipes.training import compilation
+
+BACKEND = keras.backend.backend()
+
+
+def small() -> keras.Model:
+    return vae.build_model("tiny", input_shape=(4, 4, 1), seed=0)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA is optional on TensorFlow alone")
+def test_models_that_gain_by_it_are_compiled_on_a_cpu(monkeypatch, tmp_path):
+    monkeypatch.setattr(compilation, "XLA_ON_CPU", True)
+    model = small()
+    assert model.jit_compile
+    model.save(tmp_path / "x.keras")
+    assert recipes.load(tmp_path / "x.keras").jit_compile
+    other = cnn.build_model("tiny")
+    before = other.jit_compile
+    compilation.choose_jit(other)
+    assert other.jit_compile == before
+
+
+def test_a_loaded_model_follows_this_machine(tmp_path):
+    model = small()
+    usual = model.jit_compile
+    model.compile(optimizer="sgd", jit_compile=not usual)
+    model.save(tmp_path / "x.keras")
+    assert recipes.load(tmp_path / "x.keras").jit_compile == usual
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA is optional on TensorFlow alone")
+def test_xla_computes_the_same(monkeypatch):
+    # XLA draws other numbers from the same seed
+    monkeypatch.setattr(keras.random, "normal", lambda shape, seed: keras.ops.ones(shape))
+    x = np.random.default_rng(0).random((8, 4, 4, 1), "float32")
+    found = []
+    for switch in (False, True):
+        monkeypatch.setattr(compilation, "XLA_ON_CPU", switch)
+        model = small()
+        assert model.jit_compile == switch
+        model.fit(x, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        found.append(model.predict(x, verbose=0))
+    np.testing.assert_allclose(*found, rtol=1e-4)
