@@ -1,7 +1,8 @@
 """Data for every family: one `Data` from an embedded set, a TensorFlow Datasets name, or your own.
 
-A kind of data is one module here (`images`, `tables`, `patterns`) with `EMBEDDED` (name to reader),
-`load(source, **options) -> Data`, and `TRANSFORM`, the class that prepares its examples.
+A kind of data is one module here (`images`, `tables`, `patterns`, `series`, `text`, `corpus`,
+`pairs`) with `EMBEDDED` (name to reader), `load(source, **options) -> Data`, and `TRANSFORM`, the
+class that prepares its examples.
 """
 
 import importlib
@@ -13,7 +14,7 @@ from typing import Any
 
 from recipes.contract import unknown
 
-KINDS = ("images", "tables", "patterns")
+KINDS = ("images", "tables", "patterns", "series", "text", "corpus", "pairs")
 
 
 def module_of(kind: str) -> ModuleType:
@@ -49,18 +50,20 @@ def transform_from_config(kind: str, config: Mapping[str, Any]) -> Any:
 def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
     """Load a source as whichever of `kinds` it holds.
 
-    A text is, in this order: an embedded set, a prepared TensorFlow Datasets set, a folder of
-    pictures or a CSV, TSV or Parquet file. A `Path` is a file or folder only.
+    A text is, in this order: an embedded set, a prepared TensorFlow Datasets set, a folder or a
+    file. A `Path` is a file or folder only. What a folder, a file, a frame or a list holds is for
+    `kinds` to say; where several would do, the first one that has all the options.
 
     Args:
-        source: a name or path; arrays (x, y), a `tf.data.Dataset`, a pandas frame. A `Data`
-            passes as it is.
+        source: a name or path; arrays (x, y), a `tf.data.Dataset`, a pandas frame; lists of texts
+            or of paths. A `Data` passes as it is.
         kinds: kinds of data that the family takes, such as ("images",).
         **options: those of `recipes.data.<kind>.load`.
 
     Raises:
         ValueError: no such source, of another kind, or an option that the kind does not have.
     """
+    from recipes.data import arrays
     from recipes.data.core import Data
 
     if isinstance(source, Path):
@@ -87,33 +90,55 @@ def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
         if name not in options_of((kind,)):
             raise unknown(f"option of {kind}", name, options_of((kind,)))
     data = module_of(kind).load(source, **options)
-    if isinstance(source, str):
+    if isinstance(source, str) and not _is_text(source, kinds):
         data.source = {"source": source, **options}
+    elif kind in ("text", "pairs") and arrays.are_files(source):
+        data.source = {"source": arrays.as_texts(source), **options}
     return data
+
+
+def _is_text(source: str, kinds: Sequence[str]) -> bool:
+    """Whether this is a text itself, not a name or a path: it has more than one line."""
+    return "corpus" in kinds and "\n" in source
 
 
 def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> str:
     """The kind of data that a source holds."""
     from recipes.data import arrays, tables, tfds
 
+    fitting = [kind for kind in kinds if set(options) <= set(options_of((kind,)))]
+
+    def first(*held: str) -> str:
+        """The first kind that fits among those that it could hold; else the first of these."""
+        some = [kind for kind in fitting if kind in held] or [k for k in kinds if k in held]
+        return (some or held)[0]
+
     origin = arrays.origin_of(source)
     if origin == "frame":
-        return "tables"
+        return first("tables", "series", "text")
     if origin == "arrays" and "patterns" in kinds:
         return "patterns"  # by its axes an array could be a table or images just as well
     if origin == "arrays":
+        if {"text", "pairs"} & set(kinds) and arrays.holds_texts(source):
+            return first("text", "pairs")
+        if "series" in kinds and arrays.is_sequence(source):
+            return "series"
         # Rows of numbers are a table; what fits no kind is left to the first kind's own message.
         return {2: "tables", 3: "images", 4: "images"}.get(arrays.rank(source), kinds[0])
+    if _is_text(source, kinds):
+        return "corpus"
     for kind in KINDS:
         if source in module_of(kind).EMBEDDED:
             return kind
     data_dir = options.get("data_dir")
     if not tfds.is_prepared(source, data_dir):
         if Path(source).is_dir():
-            return "images"
+            return first("images", "text", "corpus")
         if tables.is_table(source):
-            return "tables"
+            return first("tables", "series", "text", "pairs", "corpus")
         if Path(source).is_file():
+            if {"text", "corpus", "pairs"} & set(kinds):
+                return first("text", "corpus", "pairs")
             raise ValueError(
                 f"{source}: no table ({', '.join(tables.EXTENSIONS)}); pictures are given as their "
                 "folder, with one sub-folder a class"

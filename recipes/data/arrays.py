@@ -1,5 +1,6 @@
 """Arrays and `tf.data.Dataset` objects, alone or in parts, as one array each of x and y."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,44 @@ def origin_of(source: object) -> str:
 def is_dataset(source: object) -> bool:
     """Whether this is a `tf.data.Dataset`; asks without importing TensorFlow."""
     return hasattr(source, "element_spec") and hasattr(source, "as_numpy_iterator")
+
+
+def holds_texts(source: Any) -> bool:
+    """Whether the first thing in arrays or lists, of any nesting, is a text."""
+    while not isinstance(source, str | bytes | Path):
+        if is_dataset(source):
+            return "string" in str(_specs(source)[0].dtype)
+        if isinstance(source, dict):
+            source = list(source.values())
+        if isinstance(source, np.ndarray):
+            source = source.ravel()
+        if not isinstance(source, tuple | list | np.ndarray) or not len(source):
+            return False
+        source = source[0]
+    return True
+
+
+def is_sequence(source: Any) -> bool:
+    """Whether this is one series: an array alone of one or two axes, or a list of numbers."""
+    if _is_array(source):
+        return source.ndim in (1, 2)
+    return isinstance(source, list) and bool(source) and np.isscalar(source[0])
+
+
+def are_files(source: Any) -> bool:
+    """Whether this is nothing but paths of files, in tuples, lists and dictionaries."""
+    if isinstance(source, dict):
+        source = list(source.values())
+    if isinstance(source, tuple | list):
+        return bool(source) and all(map(are_files, source))
+    return isinstance(source, str | Path) and os.path.isfile(source)
+
+
+def as_texts(source: Any) -> Any:
+    """The same with each path as a text, as JSON holds it."""
+    if isinstance(source, dict):
+        return {name: as_texts(part) for name, part in source.items()}
+    return [as_texts(p) for p in source] if isinstance(source, tuple | list) else str(source)
 
 
 def rank(source: Any) -> int:
@@ -167,7 +206,8 @@ def _from_dataset(dataset: Any, cache_bytes: int) -> tuple[np.ndarray, np.ndarra
     xs, ys, size = [], [], 0
     for element in dataset.as_numpy_iterator():
         x, y = (np.asarray(element[key]) for key in keys)
-        batched = _is_batched(x.shape, y.shape)
+        texts = x.ndim == 1 and x.dtype.kind in "OS"  # one text has no axis
+        batched = texts or _is_batched(x.shape, y.shape)
         xs.append(x if batched else x[None])
         ys.append(y if batched else y[None])
         size += x.nbytes

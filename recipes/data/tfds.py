@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from recipes.contract import unknown
 from recipes.data.core import Source
 from recipes.data.pictures import DEFAULT_SIZE, Pictures, read_picture
 
@@ -102,15 +103,18 @@ def kind_of(info: Any) -> str:
     """The kind of data that a set holds by its features.
 
     Raises:
-        ValueError: neither labelled images nor a table with a column to predict.
+        ValueError: neither labelled images nor a table with a column to predict nor texts.
     """
     if _image_and_label(info):
         return "images"
     if _columns_and_target(info):
         return "tables"
+    texts, labels = _texts_and_labels(info)
+    if texts:
+        return "text" if labels else "corpus"
     raise ValueError(
         f"the data set {info.name!r} holds {', '.join(sorted(info.features))}; needs pictures with "
-        "a class label, or columns of numbers with one to predict"
+        "a class label, columns of numbers with one to predict, or texts"
     )
 
 
@@ -169,6 +173,16 @@ def _columns_and_target(info: Any) -> tuple[dict[tuple, Any], str] | None:
     return (columns, target) if some else None
 
 
+def _texts_and_labels(info: Any) -> tuple[list[str], list[str]]:
+    """Keys of the features that are texts and class labels: the set's own choice, then by name."""
+    import tensorflow_datasets as tfds
+
+    kinds = (tfds.features.Text, tfds.features.ClassLabel)
+    keys = [*(k for k in info.supervised_keys or () if isinstance(k, str)), *sorted(info.features)]
+    keys = [key for key in dict.fromkeys(keys) if key in info.features]
+    return tuple([k for k in keys if isinstance(info.features[k], kind)] for kind in kinds)
+
+
 def read_images(
     name: str,
     data_dir: str | None,
@@ -225,6 +239,46 @@ def read_table(name: str, data_dir: str | None) -> Source:
                 table.setdefault(name, []).append(value)
     del table[target]
     return _source(info, pandas.DataFrame(table), y, parts, target)
+
+
+def read_texts(name: str, data_dir: str | None, text: str | None, label: str | None) -> Source:
+    """A set of texts with a class each: x texts, object (n,), y int32.
+
+    Args:
+        name: of the set.
+        data_dir: where it is prepared.
+        text: feature of the texts; by default the set's own choice, then the first.
+        label: class label to predict; likewise.
+    """
+    built = builder(name, data_dir)
+    info = built.info
+    texts, labels = _texts_and_labels(info)
+    if not (texts and labels):
+        _wrong(info, "text with a class label")
+    for what, given, known in (("text", text, texts), ("label", label, labels)):
+        if given is not None and given not in known:
+            raise unknown(f"{what} of {info.name}", given, known)
+    text, label = text or texts[0], label or labels[0]
+    records, y, parts = _read(info, label)
+    x = np.empty(len(y), object)
+    x[:] = [_value(record, text).decode() for record in _all(records)]
+    return _source(info, x, y.astype("int32"), parts, label)
+
+
+def read_corpus(name: str, data_dir: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """A set of texts without labels: the text of each part, and its licence and citation."""
+    built = builder(name, data_dir)
+    info = built.info
+    texts, labels = _texts_and_labels(info)
+    if labels or not texts:
+        _wrong(info, "corpus")
+    found = {}
+    for part in ("train", "validation", "test"):
+        if part in info.splits:
+            records = _records(info, [str(path) for path in info.splits[part].filepaths])
+            found[part] = "\n".join(_value(record, texts[0]).decode() for record in _all(records))
+    licence = info.redistribution_info.license or "see the data set's page"
+    return found, {"licence": licence, "citation": info.citation}
 
 
 def _wrong(info: Any, wanted: str) -> Any:
