@@ -29,7 +29,12 @@ import peers
 
 RESULTS = Path(__file__).parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
-NEEDS = {"PyTorch": "torch", "diffusers": "diffusers", "scikit-learn": "sklearn"}
+NEEDS = {
+    "PyTorch": "torch",
+    "transformers": "transformers",
+    "diffusers": "diffusers",
+    "scikit-learn": "sklearn",
+}
 PARTS = {"train": "training step", "predict": "inference", "generate": "generation"}
 CASES = peers.cases()
 
@@ -94,7 +99,16 @@ def compare(name: str, backend: str, device: str, rounds: int) -> list[dict]:
     for worker in workers.values():
         worker.communicate()  # closes its input, which ends it
 
-    packages = ("keras", "numpy", "tensorflow", "jax", "torch", "scikit-learn", "diffusers")
+    packages = (
+        "keras",
+        "numpy",
+        "tensorflow",
+        "jax",
+        "torch",
+        "scikit-learn",
+        "diffusers",
+        "transformers",
+    )
     installed = [p for p in packages if importlib.util.find_spec(p.replace("scikit-", "sk"))]
     common = {
         "name": name, "backend": backend, "device": device,

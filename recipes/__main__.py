@@ -104,15 +104,20 @@ def _parser() -> _Parser:
 
     predict = command("predict", _predict, "predict from a run")
     predict.add_argument("run_dir", metavar="RUN", help="a run directory")
-    predict.add_argument("inputs", metavar="INPUT", nargs="+", help="pictures, folders, or tables")
+    predict.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="pictures, folders, tables, texts"
+    )
     predict.add_argument("--top", type=int, default=1, help="classes shown for each input")
 
-    generate = command("generate", _generate, "make pictures with a run of a generative family")
+    generate = command("generate", _generate, "make pictures or texts with a run that generates")
     generate.add_argument("run_dir", metavar="RUN", help="a run directory")
-    generate.add_argument("--count", type=int, default=64, metavar="N", help="pictures; default 64")
+    generate.add_argument("--count", type=int, metavar="N", help="default 64 pictures, or 1 text")
     generate.add_argument("--labels", type=_value, help="a class for all, or one each: 3 or 0,1,2")
     generate.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
     generate.add_argument("--output", metavar="FILE", help="default RUN/plots/generated.png")
+    generate.add_argument("--prompt", metavar="TEXT", help="text to go on with")
+    generate.add_argument("--max-new-tokens", type=int, default=400, metavar="N", help="of a text")
+    generate.add_argument("--temperature", type=float, default=0.8, help="of a text; default 0.8")
 
     command("check", _check, "say what is installed, which device and precision would be used")
     return parser
@@ -330,10 +335,14 @@ def _print_run(run: Any) -> None:
     source = dict(config["data"]["source"])
     tune = [run.family, "--data", source.pop("source"), "--variant", config["variant"]]
     tune += _flags(source, ("batch_size", "seed"))
+    texts = run.data.kind in ("text", "corpus", "pairs")
+    some = "'some text'" if texts else "TABLE.csv"
+    some = "PICTURE.png" if run.data.kind in ("images", "patterns") else some
     generate = f"\n  recipes generate {where}" if hasattr(run.model, "generate") else ""
+    generate += " --prompt 'some text'" if generate and texts else ""
     print(f"""
 Go on with:
-  recipes predict {where} {"TABLE.csv" if run.data.kind == "tables" else "PICTURE.png"}{generate}
+  recipes predict {where} {some}{generate}
   recipes train --resume {where} --epochs {2 * metrics["epochs"]}
   recipes tune {shlex.join(tune)}
   tensorboard --logdir {where}/logs
@@ -375,12 +384,17 @@ Best {search.best_score:.4f}; see {search.directory}/search.png and results.csv.
 def _predict(options: argparse.Namespace, rest: list[str]) -> None:
     check(options.top >= 1, "--top", options.top, "must be at least 1")
     _start_backend()
+    import numpy as np
+
     import recipes
 
     for row in recipes.predict(options.run_dir, options.inputs):
-        number = row.get("value", row.get("score"))
-        if number is not None:
-            print(f"{row['input']}\t{number:.6g}")
+        if "output" in row:
+            print(row["input"], row["output"], sep="\t")
+            continue
+        numbers = row.get("forecast", [row.get("value", row.get("score"))])
+        if numbers[0] is not None:
+            print(row["input"], *(f"{number:.6g}" for number in np.ravel(numbers)), sep="\t")
             continue
         ranked = sorted(row["probabilities"].items(), key=lambda item: -item[1])[: options.top]
         print(row["input"], *(f"{name} {share:.1%}" for name, share in ranked), sep="\t")
@@ -397,9 +411,17 @@ def _generate(options: argparse.Namespace, rest: list[str]) -> None:
     model = recipes.load(options.run_dir)
     wanted = f"{type(model).__name__} does not generate"
     check(hasattr(model, "generate"), "run", options.run_dir, wanted)
-    images = model.generate(options.count, labels=options.labels, seed=options.seed)
-    columns = math.ceil(options.count**0.5)
-    plots.save(plots.pictures(images, columns), output)
+    if getattr(model, "tokenizer", None):
+        wanted = "this model goes on with a text: give one"
+        check(options.prompt is not None, "--prompt", None, wanted)
+        settings = {"temperature": options.temperature, "seed": options.seed}
+        prompts = [options.prompt] * (options.count or 1)
+        print("\n\n".join(model.generate(prompts, options.max_new_tokens, **settings)))
+        return
+    check(options.prompt is None, "--prompt", options.prompt, "this model makes pictures")
+    count = 64 if options.count is None else options.count
+    images = model.generate(count, labels=options.labels, seed=options.seed)
+    plots.save(plots.pictures(images, math.ceil(count**0.5)), output)
     print(output)
 
 

@@ -25,16 +25,21 @@ class Case:
     peers: dict[str, Callable]  # name -> contender
     arguments: dict = field(default_factory=dict)  # of our build_model
     num_classes: int | None = 10  # None: there are no labels
-    values: str = "normal"  # of x: "normal", "unit" ([0, 1]), "binary" (0 and 1), "signs" (+-1)
+    # of x: "normal", "unit" ([0, 1]), "binary" (0 and 1), "signs" (-1 and +1), "ids" (y: the next)
+    values: str = "normal"
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
 
     def arrays(self):
-        """Random examples: x float32 (n, *input_shape), y int32 (n,) or None."""
+        """Random examples: x float32 (n, *input_shape), y int32 (n,) or None; of ids both int32."""
         import numpy as np
 
         generator, n = np.random.default_rng(0), self.steps * self.batch_size
         shape = (n, *self.input_shape)
+        if self.values == "ids":
+            size = self.arguments["vocabulary_size"]
+            ids = generator.integers(0, size, (n, self.input_shape[0] + 1), "int32")
+            return ids[:, :-1], ids[:, 1:]
         if self.values == "normal":
             x = generator.standard_normal(shape, "float32")
         else:
@@ -62,7 +67,8 @@ class Case:
         x, y = (None if a is None else torch.from_numpy(a) for a in self.arrays())
         if x.ndim == 4:
             x = x.movedim(-1, 1).contiguous()
-        x, y = x.to(device()), None if y is None else y.long().to(device())
+        x = (x.long() if self.values == "ids" else x).to(device())
+        y = None if y is None else y.long().to(device())
         parts = [slice(i, i + self.batch_size) for i in range(0, len(x), self.batch_size)]
         return [(x[part], None if y is None else y[part]) for part in parts]
 
@@ -79,7 +85,9 @@ def ours(case: Case) -> tuple:
     import recipes
 
     arguments = {"input_shape": case.input_shape, **case.arguments}
-    if case.num_classes is not None:
+    if case.values == "ids":
+        arguments["sequence_length"] = arguments.pop("input_shape")[0]
+    elif case.num_classes is not None:
         arguments["num_classes"] = case.num_classes
     model = getattr(recipes, case.family).build_model(case.variant, **arguments)
     return of_keras(model, case)
@@ -99,7 +107,8 @@ def of_keras(model, case: Case) -> tuple:
 
     parts = {"train": train, "predict": predict}
     if case.generate is not None:
-        parts["generate"] = lambda: model.generate(case.batch_size, **case.generate)
+        what = [[1]] * case.batch_size if case.values == "ids" else case.batch_size
+        parts["generate"] = lambda: model.generate(what, **case.generate)
     return parts, sum(math.prod(w.shape) for w in model.trainable_weights)
 
 

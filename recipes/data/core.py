@@ -95,16 +95,16 @@ class Batches(keras.utils.PyDataset):
 
     def with_batch_size(self, batch_size: int) -> "Batches":
         """The same examples in batches of another size."""
-        return Batches(
-            self.x,
-            self.y,
-            self.indices,
-            self.transform,
-            batch_size,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            workers=self.workers,
-        )
+        return type(self)(**{**self._arguments(), "batch_size": batch_size})
+
+    def first(self, count: int) -> "Batches":
+        """The first examples of this part, in stored order, as a part of their own."""
+        return type(self)(**{**self._arguments(), "indices": self.indices[:count]})
+
+    def _arguments(self) -> dict[str, Any]:
+        """Those of the constructor."""
+        names = ("x", "y", "indices", "transform", "batch_size", "shuffle", "seed", "workers")
+        return {name: getattr(self, name) for name in names}
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All examples at once, transformed, in their stored order: (x, y)."""
@@ -155,7 +155,8 @@ class Data:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
-        spec = ", ".join(f"{name}={value!r}" for name, value in self.spec.items())
+        shown = {n: "{...}" if isinstance(v, dict) else repr(v) for n, v in self.spec.items()}
+        spec = ", ".join(f"{name}={value}" for name, value in shown.items())
         return f"Data({self.name!r}, {self.kind}: {sizes}; {spec})"
 
 

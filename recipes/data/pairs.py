@@ -166,10 +166,9 @@ class PairBatches(Batches):
         (x, into), out = self.x, self.y
         return (x[chosen, :source], into[chosen, :target]), out[chosen, :target]
 
-    def with_batch_size(self, batch_size: int) -> "PairBatches":
-        """The same pairs in batches of another size."""
-        given = (self.x, self.y, self.indices, self.widths, batch_size)
-        return PairBatches(*given, shuffle=self.shuffle, seed=self.seed)
+    def _arguments(self) -> dict[str, Any]:
+        names = ("x", "y", "indices", "widths", "batch_size", "shuffle", "seed")
+        return {name: getattr(self, name) for name in names}
 
     def sample(self, count: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
         """At most `count` pairs, spread evenly over the stored order, at full width."""

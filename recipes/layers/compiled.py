@@ -14,12 +14,12 @@ class Compiled(keras.Model):
     Args:
         owner: the model or layer whose weights the function uses.
         function: tensors, in any structure -> tensors.
+        xla_on_cpu: see `recipes.training.compilation`.
     """
 
-    def __init__(self, owner: keras.Layer, function: Callable[[Any], Any]):
+    def __init__(self, owner: keras.Layer, function: Callable[[Any], Any], xla_on_cpu: bool):
         super().__init__(dtype="float32")
-        self.owner, self.function = owner, function
-        self.xla_on_cpu = getattr(owner, "xla_on_cpu", False)
+        self.owner, self.function, self.xla_on_cpu = owner, function, xla_on_cpu
         choose_jit(self)
 
     def call(self, inputs):
@@ -27,10 +27,14 @@ class Compiled(keras.Model):
         return self.function(inputs)
 
 
-def compiled(owner: keras.Layer, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function of arrays, compiled at its first call.
+def compiled(
+    owner: keras.Layer, function: Callable[[Any], Any], xla_on_cpu: bool | None = None
+) -> Callable[[Any], Any]:
+    """A function of arrays, compiled at its first call; by default by XLA where its owner is.
 
     It can be an attribute of its owner, as the model behind it could not: Keras would take it for a
     part of the owner, save it, and never come to an end.
     """
-    return Compiled(owner, function).predict_on_batch
+    if xla_on_cpu is None:
+        xla_on_cpu = getattr(owner, "xla_on_cpu", False)
+    return Compiled(owner, function, xla_on_cpu).predict_on_batch

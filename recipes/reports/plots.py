@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY, INK = "#2563eb", "#ea7317", "#9ca3af", "#1f2937"
@@ -222,6 +223,79 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, class_names: Sequence
         ax.legend(frameon=False, fontsize=8, markerscale=3, loc="center left",
                   bbox_to_anchor=(1, 0.5))  # fmt: skip
     return made
+
+
+def attention(
+    weights: np.ndarray, tokens: Sequence[str], memory: Sequence[str] | None = None
+) -> Figure:
+    """Who looks at whom: a panel for each layer (downwards) and head.
+
+    Args:
+        weights: (layers, heads, queries, keys), rows of sum 1.
+        tokens: a text for each position that looks.
+        memory: for each position that is looked at; None: the same.
+    """
+    num_layers, heads, *_ = weights.shape
+    side = 10 / max(heads, 4)
+    made, axes = figure(side * heads, side * num_layers + 0.3, num_layers, heads)
+    sides = [[visible(t) for t in side] for side in (tokens if memory is None else memory, tokens)]
+    few = max(map(len, sides)) <= 32
+    for i, ax in enumerate(axes):
+        layer, head = divmod(i, heads)
+        ax.imshow(weights[layer, head], cmap=BLUES, vmin=0, vmax=1, aspect="auto")
+        ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
+        for put, side, turn in zip((ax.set_xticks, ax.set_yticks), sides, (90, 0), strict=True):
+            put(range(len(side)) if few else [], side if few else [], fontsize=6, rotation=turn)
+        ax.tick_params(length=0, pad=1)
+    made.supxlabel("position looked at", fontsize=9, color=INK)
+    made.supylabel("looks", fontsize=9, color=INK)
+    return made
+
+
+def coloured_texts(
+    texts: Mapping[str, tuple[Sequence[str], Sequence[float] | None]], columns: int = 96
+) -> Figure:
+    """Texts in lines of equally wide letters, each token on a ground that tells a number.
+
+    Args:
+        texts: title to the tokens of a text and a number of at least 0 for each, or None.
+        columns: letters in a line.
+    """
+    parts = {}
+    for title, (tokens, values) in texts.items():
+        placed, row, column = [], 0, 0
+        for i, token in enumerate(tokens):
+            shown = visible(token)
+            if column and column + len(shown) > columns:
+                row, column = row + 1, 0
+            placed.append((row, column, shown, None if values is None else values[i]))
+            column += len(shown)
+            if "\n" in token:
+                row, column = row + 1, 0
+        parts[title] = (placed, row + 1)
+    letter, line = 0.082, 0.19  # inches
+    heights = [line * (rows + 1) + 0.35 for _, rows in parts.values()]
+    made = Figure(figsize=(letter * columns + 0.3, sum(heights)), facecolor="white",
+                  layout="constrained")  # fmt: skip
+    axes = np.ravel(made.subplots(len(parts), 1, height_ratios=heights, squeeze=False))
+    for ax, (title, (placed, rows)) in zip(axes, parts.items(), strict=True):
+        ax.set(xlim=(0, columns), ylim=(rows, 0))
+        ax.set_title(title, fontsize=10, loc="left", color=INK)
+        ax.axis("off")
+        for row, column, shown, value in placed:
+            if value is not None:
+                ground = BLUES(min(1.0, value / 6) * 0.6)
+                ax.add_patch(Rectangle((column, row), len(shown), 1, color=ground, lw=0))
+            for i, sign in enumerate(shown):
+                ax.text(column + i + 0.5, row + 0.5, sign, fontsize=8, family="monospace",
+                        ha="center", va="center", color=INK, parse_math=False)  # fmt: skip
+    return made
+
+
+def visible(token: str) -> str:
+    """A token as it can be drawn: ends of lines as a sign, what cannot be drawn as a dot."""
+    token = token.replace("\n", "¶").replace("\t", " ")
+    return "".join(sign if sign.isprintable() else "·" for sign in token)
 
 
 def predicted_against_true(truth: np.ndarray, predicted: np.ndarray) -> Figure:

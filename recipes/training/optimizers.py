@@ -9,10 +9,22 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from recipes.contract import check, unknown
 
+
+@keras.saving.register_keras_serializable("recipes")
+class AdamW(keras.optimizers.AdamW):
+    """Keras's, but that biases and the scales of norms do not decay."""
+
+    def build(self, variables):
+        """Make the averages; leave out what is no matrix from the decay."""
+        if not self.built:  # a saved optimizer does not keep what it leaves out
+            self.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
+        super().build(variables)
+
+
 OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
     "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
+    "adamw": AdamW,
     "rmsprop": keras.optimizers.RMSprop,
     "adagrad": keras.optimizers.Adagrad,
 }
@@ -25,7 +37,11 @@ def make_optimizer(
     momentum: float = 0.9,
     decay_steps: Sequence[int] = (),
     warmup_steps: int = 0,
+    cosine_steps: int = 0,
     clip_norm: float | None = None,
+    weight_decay: float | None = None,
+    beta_2: float | None = None,
+    epsilon: float | None = None,
 ) -> keras.optimizers.Optimizer:
     """An optimizer by name; an optimizer object passes as it is.
 
@@ -35,7 +51,12 @@ def make_optimizer(
         momentum: of "sgd" and "rmsprop"; the others have their own averages.
         decay_steps: steps after which the rate is divided by ten, each time.
         warmup_steps: over which the rate rises from zero; not together with `decay_steps`.
+        cosine_steps: steps, with those of the warm-up, over which the rate falls to a tenth along
+            half a cosine; 0: it stays.
         clip_norm: of all gradients together, at most.
+        weight_decay: of "adamw", which leaves out biases and norms; None: Keras's default.
+        beta_2: of "adam" and "adamw"; None: Keras's default.
+        epsilon: likewise.
     """
     ok = isinstance(decay_steps, tuple | list) and all(isinstance(n, Integral) for n in decay_steps)
     ok = ok and all(earlier < later for earlier, later in pairwise((0, *decay_steps)))
@@ -53,10 +74,24 @@ def make_optimizer(
         )
     whole = isinstance(warmup_steps, Integral) and warmup_steps >= 0
     check(whole, "warmup_steps", warmup_steps, "must be an integer of at least 0")
-    if warmup_steps and not isinstance(learning_rate, LearningRateSchedule):
+    whole = isinstance(cosine_steps, Integral) and not 0 < cosine_steps <= warmup_steps
+    wanted = f"must be 0 or an integer of more than warmup_steps={warmup_steps}"
+    check(whole and cosine_steps >= 0, "cosine_steps", cosine_steps, wanted)
+    a_number = not isinstance(learning_rate, LearningRateSchedule)
+    if cosine_steps and a_number:
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup_steps else learning_rate, cosine_steps - warmup_steps, 0.1,
+            warmup_target=learning_rate if warmup_steps else None, warmup_steps=warmup_steps,
+        )  # fmt: skip
+    elif warmup_steps and a_number:
         check(not decay_steps, "warmup_steps", warmup_steps, "does not go with decay_steps")
         learning_rate = keras.optimizers.schedules.PolynomialDecay(0.0, warmup_steps, learning_rate)
     options = {"momentum": momentum} if optimizer in ("sgd", "rmsprop") else {}
+    if optimizer == "adamw" and weight_decay is not None:
+        options["weight_decay"] = weight_decay
+    if optimizer in ("adam", "adamw"):
+        given = {"beta_2": beta_2, "epsilon": epsilon}
+        options |= {name: value for name, value in given.items() if value is not None}
     return OPTIMIZERS[optimizer](learning_rate, global_clipnorm=clip_norm, **options)
 
 

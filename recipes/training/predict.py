@@ -12,20 +12,24 @@ from recipes.contract.arguments import check_vocabulary
 from recipes.training import checkpoints
 from recipes.training.runs import read_config
 
+TEXTS = ("text", "corpus", "pairs")  # kinds whose inputs are texts, or files of texts
+
 
 def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict[str, Any]]:
     """Predict with the best model of a run.
 
     Args:
         run: a run directory.
-        inputs: an array or a pandas frame of raw inputs (as `load_data` took them); or a path, or
-            a list of paths, to pictures, to folders of pictures, or to CSV or Parquet files.
+        inputs: an array or a pandas frame of raw inputs (as `load_data` took them); a path, or a
+            list of paths, to pictures, to folders of pictures, to CSV or Parquet files, or to text
+            files; or, for a model that reads, a text or a list of texts.
         batch_size: inputs at a time.
 
     Returns:
         For each input a dictionary: "input" (path, or row number), and "class", "probability" and
         "probabilities" (class name to share), or "value" for a regression, in the target's units,
-        or "score", how unusual the input is, for a network that learnt without labels.
+        or "forecast" for a series, a list in its units, or "output", a text, for pairs, or
+        "score", how unusual the input is, for a network that learnt without labels.
 
     Raises:
         ValueError: no run there, no such file, or inputs of another shape.
@@ -38,7 +42,11 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         inputs = [inputs]
     paths = isinstance(inputs, list | tuple) and all(isinstance(p, str | Path) for p in inputs)
     check(not paths or inputs, "inputs", inputs, "needs at least one")
-    if paths:
+    texts = paths and about["kind"] in TEXTS and not any(_exists(p) for p in inputs)
+    if texts:
+        x = transform([str(text) for text in inputs])
+        names = list(range(len(x)))
+    elif paths:
         names, x = _read([Path(p) for p in inputs], about["kind"], transform)
     else:
         x = transform(_raw(inputs, about["kind"], transform))
@@ -47,7 +55,13 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
     if hasattr(model, "anomaly_score"):
         scores = model.anomaly_score(x, batch_size=batch_size)
         return [{"input": n, "score": float(s)} for n, s in zip(names, scores, strict=True)]
+    if about["kind"] == "pairs":
+        texts = transform.decode(model.generate(x, batch_size=batch_size))
+        return [{"input": n, "output": text} for n, text in zip(names, texts, strict=True)]
     outputs = np.asarray(model.predict(x, batch_size=batch_size, verbose=0), "float64")
+    if about["kind"] == "series":
+        values = transform.inverse(outputs).tolist()
+        return [{"input": n, "forecast": v} for n, v in zip(names, values, strict=True)]
     if about["class_names"] is None:
         mean, std = transform.target
         values = outputs[:, 0] * std + mean
@@ -63,11 +77,18 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
     return found
 
 
+def _exists(path: str | Path) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # too long for a name: a text
+        return False
+
+
 def _read(paths: list[Path], kind: str, transform: Any) -> tuple[list, np.ndarray]:
     """Names of the inputs and their model inputs."""
     for path in paths:
         check(path.exists(), "inputs", str(path), "no such file or folder")
-    if kind == "tables":
+    if kind not in ("images", "patterns"):
         x = transform.read_files(paths)
         return list(range(len(x))), x
     from recipes.data.pictures import EXTENSIONS
@@ -83,11 +104,17 @@ def _read(paths: list[Path], kind: str, transform: Any) -> tuple[list, np.ndarra
 def _raw(inputs: Any, kind: str, transform: Any) -> Any:
     """An array or a frame as the transform takes it."""
     names = [*transform.numbers, *transform.categories] if kind == "tables" else []
+    if kind in TEXTS:
+        return inputs  # which the transform checks
+    if kind == "series":
+        names = transform.columns
     if hasattr(inputs, "columns"):
         missing = [name for name in names if name not in inputs]
         wanted = f"needs a frame with the columns {', '.join(names)}"
         check(names and not missing, "inputs", list(inputs.columns), wanted)
-        return inputs
+        if kind == "tables":
+            return inputs
+        inputs = inputs[names].to_numpy()[None, -transform.window :]  # the last window
     try:
         raw = np.asarray(inputs)
     except ValueError:  # rows of unequal length
@@ -96,6 +123,8 @@ def _raw(inputs: Any, kind: str, transform: Any) -> Any:
         import pandas
 
         shape = (len(names),)
+    elif kind == "series":
+        shape = (transform.window, len(names))
     else:
         shape = (*transform.image_size, transform.channels)
         raw = raw[..., None] if raw.ndim == 3 and shape[-1] == 1 else raw
