@@ -227,3 +227,7 @@ class SinusoidalPositions(layers.Layer):
     def compute_output_spec(self, x, start=0):
         """As x."""
         return keras.KerasTensor(x.shape, self.compute_dtype)
+
+    def get_config(self):
+        """Nothing of its own; Keras wants it said where a dtype policy is given."""
+        return super().get_config()
