@@ -1,0 +1,169 @@
+"""Long short-term memory (LSTM): a recurrent network with a memory that gates open and close.
+
+A plain recurrent network passes its state through the same matrix at each step, and what an error
+says about a step long ago shrinks, or grows, with a power of that matrix. The LSTM has a memory
+that is added to instead, and gates that decide what is kept, taken in and let out. One step, with
+x of the step, h and c of the step before (* is by element):
+
+    i = sigmoid(x W_i + h U_i + b_i)      what is taken in
+    f = sigmoid(x W_f + h U_f + b_f)      what is kept
+    g = tanh(x W_g + h U_g + b_g)         what there is to take in
+    o = sigmoid(x W_o + h U_o + b_o)      what is let out
+    c' = f * c + i * g                    the memory
+    h' = o * tanh(c')                     the state that others see
+
+An error goes back from c' to c by the factor f alone: with f near 1 it lasts for hundreds of steps.
+
+Papers:
+    Hochreiter & Schmidhuber 1997, Long short-term memory (the memory, the gates i and o).
+    Gers, Schmidhuber & Cummins 2000, Learning to forget (the gate f).
+    Graves & Schmidhuber 2005, Framewise phoneme classification with bidirectional LSTM
+    (`graves2005`: 93 units in each direction, a label for each step).
+    Zaremba, Sutskever & Vinyals 2014, Recurrent neural network regularization (`zaremba2014`:
+    their medium network's two layers of 650 units; dropout between layers, not between steps).
+    Jozefowicz, Zaremba & Sutskever 2015, An empirical exploration of recurrent network
+    architectures (b_f starts at 1, so that a network begins by remembering).
+    Conneau et al. 2017, Supervised learning of universal sentence representations (`text`: each
+    unit's maximum over the words, in both directions; smaller here).
+
+Differences:
+    Trained by full back-propagation through time and Adam; 1997 truncated the gradients. No
+    peepholes. Gradients are clipped (Pascanu, Mikolov & Bengio 2013). A forecast is, by default,
+    made in differences from the window's last value: a series that rises leaves the range of its
+    past, where the network knows nothing.
+
+On GPUs Keras's layer runs cuDNN's kernel, many times faster than step by step. What would break
+that: recurrent dropout, other activations than the equations', unrolling, no bias, padding that is
+not at the end of a sequence, any padding on JAX, and, on TensorFlow, `jit_compile=True`.
+"""
+
+import functools
+
+import keras
+
+from recipes import data
+from recipes.contract import check, recipe
+from recipes.layers import recurrent
+
+KINDS = ("series", "text")
+OBJECTIVE = ("val_loss", "min")
+EPOCHS = 25
+
+VARIANTS = {
+    "lstm": {},
+    "graves2005": {"units": (93,), "bidirectional": True},
+    "zaremba2014": {
+        "units": (650, 650), "hidden_dim": 650, "dropout_rate": 0.5, "clip_norm": 5.0,
+        "learning_rate": 1e-3,
+    },
+    "text": {
+        "units": (128,), "bidirectional": True, "hidden_dim": 128, "pooling": "max",
+        "dropout_rate": 0.5, "learning_rate": 1e-3,
+    },
+    "tiny": {"units": (16,), "hidden_dim": 16, "learning_rate": 1e-2},
+}  # fmt: skip
+
+
+@recipe(VARIANTS)
+def build_model(
+    variant: str = "lstm",
+    *,
+    input_shape: tuple[int, ...] = (104, 1),
+    vocabulary_size: int | None = None,
+    sequence_length: int | None = None,
+    task: str | None = None,
+    num_classes: int | None = None,
+    num_targets: int = 1,
+    horizon: int = 13,
+    decoder: str = "direct",
+    residual: bool = True,
+    units: int | tuple[int, ...] = (32,),
+    bidirectional: bool = False,
+    unit_forget_bias: bool = True,
+    hidden_dim: int = 64,
+    pooling: str = "last",
+    masking: bool = False,
+    dropout_rate: float = 0.0,
+    stateful: bool = False,
+    batch_size: int | None = None,
+    optimizer: str | keras.optimizers.Optimizer = "adam",
+    learning_rate: float = 5e-3,
+    clip_norm: float | None = 1.0,
+    seed: int | None = None,
+) -> keras.Model:
+    """A compiled LSTM: float (n, steps, features) or token ids (n, steps) -> a task's outputs.
+
+    Args:
+        variant: a key of `VARIANTS`; arguments given here override what it sets.
+        input_shape: (steps, features) of float inputs.
+        vocabulary_size: of token ids, which then are the inputs, int32, 0 where padded.
+        sequence_length: of token ids.
+        task: "classification": logits (n, num_classes); "labelling": of each step; "regression":
+            values (n, num_targets); "forecasting": values (n, horizon[, num_targets]). By default
+            classification where there are classes, otherwise forecasting.
+        num_classes: of classification and labelling.
+        num_targets: of regression; of forecasting, which of the features come first are forecast.
+        horizon: steps that are forecast.
+        decoder: "direct": all steps of the horizon from the last state; "autoregressive": one
+            step, which is fed back as the next input.
+        residual: of a forecast: the targets are seen and told as differences from the window's
+            last value.
+        units: of each recurrent layer.
+        bidirectional: each layer reads forwards and backwards, with its units each way.
+        unit_forget_bias: start b_f at 1, not 0.
+        hidden_dim: numbers that a token is embedded in.
+        pooling: what the head sees: the "last" state, or each unit's "max" over the steps.
+        masking: float steps that are all zero are padding.
+        dropout_rate: of embeddings and each layer's outputs; not from step to step.
+        stateful: each batch goes on from the states that the one before ended in;
+            `recipes.layers.recurrent.reset_state` begins anew.
+        batch_size: of a stateful model, fixed.
+        optimizer: "sgd", "adam", "adamw", "rmsprop", "adagrad", or an optimizer.
+        learning_rate: a number or a schedule.
+        clip_norm: of all gradients together, at most; None: not clipped.
+        seed: of the initial weights and of dropout.
+
+    Raises:
+        ValueError: an unknown variant, argument or value.
+    """
+    given = dict(locals())
+    for name in ("variant", "unit_forget_bias", "seed"):
+        del given[name]
+    wanted = "must be True or False"
+    check(isinstance(unit_forget_bias, bool), "unit_forget_bias", unit_forget_bias, wanted)
+    layer = functools.partial(keras.layers.LSTM, unit_forget_bias=unit_forget_bias)
+    return recurrent.build(layer, f"lstm_{variant}", **given)
+
+
+def load_data(source: object = "co2", *, batch_size: int = 64, seed: int = 0, **options):
+    """CO2 at Mauna Loa, another series or texts with classes, embedded or of your own.
+
+    See `recipes.data.series.load` and `recipes.data.text.load` for all sources and options.
+
+    Returns:
+        `Data` of windows float32 (n, window, features) and what follows, (n, horizon), or of token
+        ids int32 (n, sequence_length) and labels int32 (n,).
+    """
+    return data.load(source, KINDS, batch_size=batch_size, seed=seed, **options)
+
+
+def search_space(hp) -> dict:
+    """Arguments of `build_model` and of training; the defaults are those of `build_model`."""
+    num_layers = hp.Int("num_layers", 1, 3, default=1)
+    width = hp.Choice("units", [16, 32, 64, 128, 256], default=32)
+    return {
+        "units": (width,) * num_layers,
+        "bidirectional": hp.Boolean("bidirectional", default=False),
+        "pooling": hp.Choice("pooling", list(recurrent.POOLINGS), default="last"),
+        "hidden_dim": hp.Choice("hidden_dim", [32, 64, 128, 256], default=64),
+        "dropout_rate": hp.Float("dropout_rate", 0.0, 0.6, step=0.1, default=0.0),
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=5e-3),
+        "batch_size": hp.Choice("batch_size", [16, 32, 64, 128], default=64),
+    }
+
+
+def pictures(model: keras.Model, data) -> dict:
+    """What a run shows: forecasts of the test part, or which classes are taken for which."""
+    from recipes.reports import series
+
+    return series.pictures(model, data)
