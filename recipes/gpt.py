@@ -29,9 +29,8 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe
-from recipes.contract.arguments import check_vocabulary
 from recipes.layers.compiled import compiled
-from recipes.layers.decoding import choose
+from recipes.layers.decoding import check_choice, choose
 from recipes.layers.transformer import PositionEmbedding, TiedEmbedding, TransformerBlock
 from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
@@ -191,16 +190,10 @@ class GPT(keras.Model):
             ValueError: an empty prompt, one longer than `sequence_length`, or with a token that
                 the model does not know; impossible values of the others.
         """
-        check_vocabulary({"seed": seed})
+        size, length = self.numbers["vocabulary_size"], self.numbers["sequence_length"]
+        check_choice(size, temperature, top_k, top_p, seed)
         whole = isinstance(max_new_tokens, Integral) and max_new_tokens >= 1
         check(whole, "max_new_tokens", max_new_tokens, "must be a positive integer")
-        ok = isinstance(temperature, int | float) and temperature >= 0
-        check(ok, "temperature", temperature, "must be a number of at least 0")
-        size, length = self.numbers["vocabulary_size"], self.numbers["sequence_length"]
-        ok = top_k is None or (isinstance(top_k, Integral) and 1 <= top_k <= size)
-        check(ok, "top_k", top_k, f"must be an integer from 1 to {size}, or None")
-        ok = top_p is None or (isinstance(top_p, int | float) and 0 < top_p <= 1)
-        check(ok, "top_p", top_p, "must be a number in (0, 1], or None")
         rows, back = self._rows(prompt)
         generator = np.random.default_rng(seed)
         goals = [len(row) + max_new_tokens for row in rows]

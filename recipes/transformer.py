@@ -17,7 +17,6 @@ Differences:
     dense layer, for classes. Dropout is also of attention weights, as in the authors' code.
 """
 
-import functools
 from numbers import Integral
 
 import keras
@@ -26,9 +25,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe
-from recipes.contract.arguments import check_vocabulary
-from recipes.layers.compiled import compiled
-from recipes.layers.decoding import choose
+from recipes.layers import decoding
 from recipes.layers.transformer import SinusoidalPositions, TiedEmbedding, TransformerBlock
 from recipes.training.optimizers import make_optimizer
 from recipes.training.sequences import InverseSquareRoot, MaskedAccuracy, MaskedCrossentropy
@@ -37,12 +34,10 @@ KINDS = ("pairs", "text")
 OBJECTIVE = ("val_loss", "min")
 EPOCHS = 10
 
-PADDING, START, END = 0, 2, 3  # ids that recipes.data.pairs reserves
-
 
 def seen(ids):
     """Where there is a token, as a mask for attention: (n, s) -> (n, 1, 1, s)."""
-    return ops.not_equal(ids, PADDING)[:, None, None, :]
+    return ops.not_equal(ids, decoding.PADDING)[:, None, None, :]
 
 
 def stack(prefix, count, cross, sizes, dtype) -> list[TransformerBlock]:
@@ -123,9 +118,7 @@ class Transformer(keras.Model):
         self.table, self.source_table, self.positions = target_table, source_table, positions
         self.encoder, self.decoder = encoder, decoder
         self.policy, self.tokenizers = policy, tokenizers
-        # Writing is many small operations: there XLA pays, in training it does not.
-        self.searches = {}  # one for each number of beams
-        self.draw = compiled(self, self.sample, xla_on_cpu=True)
+        self.writers = {}
 
     def get_config(self):
         """The constructor's arguments."""
@@ -155,196 +148,25 @@ class Transformer(keras.Model):
             x = layer(x, attention_mask=mask) if block else layer(x)
         return [block.memory_attention.remember(x) for block in self.blocks], mask
 
-    def advance(self, ids, memories, mask, caches, start):
+    def first_states(self, memory):
+        """Empty caches of keys and values, one for each block."""
+        count, length = ops.shape(memory[1])[0], self.numbers["target_length"]
+        return [block.attention.empty_cache(count, length) for block in self.blocks]
+
+    def advance(self, ids, memory, states, start):
         """Logits of what follows the tokens (n, 1) at the position `start`, and the new caches."""
-        x, new = self.begin(ids, self.table, start), []
+        (memories, mask), x, new = memory, self.begin(ids, self.table, start), []
         for layer in self.decoder:
             if isinstance(layer, TransformerBlock):
                 i = len(new)
-                x, cache = layer(x, memory=memories[i], memory_mask=mask, cache=caches[i],
+                x, cache = layer(x, memory=memories[i], memory_mask=mask, cache=states[i],
                                  start=start)  # fmt: skip
                 new.append(cache)
             else:
                 x = layer(x)
         return self.table(x, reverse=True)[:, 0], new
 
-    def sample(self, inputs):
-        """Targets drawn token by token: (n, target_length).
-
-        Args:
-            inputs: "source" (n, s); "uniform" (n, target_length), the random numbers;
-                "temperature", "top_k" and "top_p" as of `recipes.layers.decoding.choose`.
-        """
-        source, length = inputs["source"], self.numbers["target_length"]
-        count = ops.shape(source)[0]
-        memories, mask = self.read(source)
-        caches = [block.attention.empty_cache(count, length) for block in self.blocks]
-
-        def unfinished(t, token, done, ids, caches):
-            return ops.logical_and(t < length, ops.logical_not(ops.all(done)))
-
-        def step(t, token, done, ids, caches):
-            logits, caches = self.advance(token, memories, mask, caches, t)
-            logits = ops.where(ops.arange(logits.shape[-1]) < END, -1e9, logits)
-            drawn = ops.take(inputs["uniform"], t, axis=1)
-            new = choose(logits, drawn, inputs["temperature"], inputs["top_k"], inputs["top_p"])
-            new = ops.where(done, PADDING, new)
-            ids = ops.slice_update(ids, (0, t), new[:, None])
-            return t + 1, new[:, None], ops.logical_or(done, ops.equal(new, END)), ids, caches
-
-        start = (ops.convert_to_tensor(0, "int32"), ops.full((count, 1), START, "int32"),
-                 ops.zeros((count,), "bool"), ops.zeros((count, length), "int32"),
-                 caches)  # fmt: skip
-        return ops.while_loop(unfinished, step, start)[3]
-
-    def beam_search(self, inputs, width):
-        """The likeliest targets found, (n, target_length).
-
-        In each step every beam is continued by every token, and the `width` likeliest stay.
-
-        Args:
-            inputs: "source" (n, s); "penalty", a in the length penalty ((5 + length) / 6)^a that
-                log p is divided by at the end.
-            width: number of beams.
-        """
-        source, length = inputs["source"], self.numbers["target_length"]
-        count = ops.shape(source)[0]
-        tokens = self.numbers["target_vocabulary_size"]
-        memories, mask = self.read(source)
-        memories = [tuple(ops.repeat(part, width, axis=0) for part in m) for m in memories]
-        mask = ops.repeat(mask, width, axis=0)
-        caches = [b.attention.empty_cache(count * width, length) for b in self.blocks]
-        rows = ops.arange(count)[:, None] * width  # where each source's beams begin
-
-        def unfinished(t, ids, score, done, caches):
-            return ops.logical_and(t < length, ops.logical_not(ops.all(done)))
-
-        def step(t, ids, score, done, caches):
-            last = ops.take(ids, ops.maximum(t - 1, 0), axis=2)
-            last = ops.where(t > 0, last, START)  # (n, width)
-            logits, caches = self.advance(ops.reshape(last, (-1, 1)), memories, mask, caches, t)
-            known = ops.arange(tokens)
-            logits = ops.where(known < END, -1e9, logits)
-            log_p = ops.reshape(ops.log_softmax(logits), (-1, width, tokens))
-            # What is done goes on with padding, for nothing.
-            still = ops.where(ops.equal(known, PADDING), 0.0, -1e9)
-            log_p = ops.where(done[:, :, None], still, log_p)
-            total = ops.reshape(score[:, :, None] + log_p, (-1, width * tokens))
-            score, best = ops.top_k(total, width)
-            best = ops.cast(best, "int32")
-            parent, new = best // tokens, best % tokens
-            ids = ops.take_along_axis(ids, parent[:, :, None], axis=1)
-            done = ops.take_along_axis(done, parent, axis=1)
-            ids = ops.slice_update(ids, (0, 0, t), new[:, :, None])
-            done = ops.logical_or(done, ops.equal(new, END))
-            chosen = ops.reshape(rows + parent, (-1,))
-            caches = [tuple(ops.take(part, chosen, axis=0) for part in c) for c in caches]
-            return t + 1, ids, score, done, caches
-
-        first = ops.where(ops.arange(width) == 0, 0.0, -1e9)  # at first all beams are the same
-        start = (ops.convert_to_tensor(0, "int32"), ops.zeros((count, width, length), "int32"),
-                 ops.zeros((count, 1)) + first, ops.zeros((count, width), "bool"),
-                 caches)  # fmt: skip
-        _, ids, score, *_ = ops.while_loop(unfinished, step, start)
-        lengths = ops.sum(ops.cast(ops.not_equal(ids, PADDING), "float32"), axis=-1)
-        score = score / ((5 + lengths) / 6) ** inputs["penalty"]
-        best = ops.argmax(score, axis=-1)
-        return ops.take_along_axis(ids, ops.cast(best, "int32")[:, None, None], axis=1)[:, 0]
-
-    def generate(
-        self,
-        sources,
-        *,
-        beam_size: int = 1,
-        length_penalty: float = 0.6,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        seed: int = 0,
-        batch_size: int = 128,
-    ):
-        """Turn sources into targets.
-
-        Args:
-            sources: a text, a list of texts, or token ids (n, s).
-            beam_size: beams of the search; 1 takes the likeliest token each time.
-            length_penalty: of a search with several beams: above 0 longer targets are preferred.
-            temperature: above 0 each token is drawn, its logits divided by it.
-            top_k: draw from so many of the likeliest tokens only; None: from all.
-            top_p: draw from the likeliest tokens of this probability together; None: from all.
-            seed: of the draws.
-            batch_size: sources at a time.
-
-        Returns:
-            As the sources: a text or a list of texts; or ids (n, target_length), the end token
-            included, 0 behind it.
-
-        Raises:
-            ValueError: no or empty sources, texts for a model without tokenizers, ids that do not
-                exist, beams together with a temperature, or values out of their range.
-        """
-        check_vocabulary({"seed": seed, "batch_size": batch_size})
-        size = self.numbers["target_vocabulary_size"]
-        whole = isinstance(beam_size, Integral) and not isinstance(beam_size, bool)
-        check(whole and 1 <= beam_size <= size, "beam_size", beam_size,
-              f"must be an integer from 1 to {size}")  # fmt: skip
-        for name, value in (("temperature", temperature), ("length_penalty", length_penalty)):
-            ok = isinstance(value, int | float) and value >= 0
-            check(ok, name, value, "must be a number of at least 0")
-        wanted = "beams are not drawn: needs temperature=0"
-        check(beam_size == 1 or not temperature, "beam_size", beam_size, wanted)
-        ok = top_k is None or (isinstance(top_k, Integral) and 1 <= top_k <= size)
-        check(ok, "top_k", top_k, f"must be an integer from 1 to {size}, or None")
-        ok = top_p is None or (isinstance(top_p, int | float) and 0 < top_p <= 1)
-        check(ok, "top_p", top_p, "must be a number in (0, 1], or None")
-        ids, back = self._ids(sources)
-        generator, made = np.random.default_rng(seed), []
-        for i in range(0, len(ids), batch_size):
-            part = ids[i : i + batch_size]
-            if temperature:
-                shape = (len(part), self.numbers["target_length"])
-                made.append(self.draw({
-                    "source": part, "uniform": generator.random(shape, "float32"),
-                    "temperature": np.float32(temperature), "top_k": np.int32(top_k or size),
-                    "top_p": np.float32(top_p or 1.0),
-                }))  # fmt: skip
-            else:
-                if beam_size not in self.searches:
-                    search = functools.partial(self.beam_search, width=int(beam_size))
-                    self.searches[beam_size] = compiled(self, search, xla_on_cpu=True)
-                penalty = np.float32(length_penalty)
-                made.append(self.searches[beam_size]({"source": part, "penalty": penalty}))
-        return back(np.concatenate(made))
-
-    def _ids(self, sources) -> tuple[np.ndarray, object]:
-        """Sources as ids, and what turns written ids into what the sources were."""
-        one = isinstance(sources, str)
-        texts = [sources] if one else sources
-        if isinstance(texts, list | tuple) and len(texts) and isinstance(texts[0], str):
-            from recipes.data.pairs import PairTransform
-
-            wanted = "needs a model with tokenizers; give token ids"
-            check(self.tokenizers is not None, "sources", sources, wanted)
-            both = (self.tokenizers["source"], self.tokenizers["target"])
-            for text in texts:
-                check(isinstance(text, str) and text.strip(), "sources", text, "must be a text")
-            transform = PairTransform(*both, source_length=1, target_length=1)
-            longest = max(map(len, transform.source.encode_batch(texts)))
-            transform.source_length = -(-longest // 16) * 16  # few lengths to compile for
-
-            def back(ids):
-                found = transform.decode(ids)
-                return found[0] if one else found
-
-            return transform(list(texts)), back
-        ids = np.asarray(sources)
-        wanted = "needs a text, a list of texts, or token ids (n, s)"
-        ok = ids.ndim == 2 and ids.size and ids.dtype.kind in "iu"
-        check(ok, "sources", f"{ids.dtype} {ids.shape}", wanted)
-        size = self.numbers["source_vocabulary_size"]
-        inside = ids.min() >= 0 and ids.max() < size
-        check(inside, "sources", f"ids {ids.min()} .. {ids.max()}", f"must be in 0 .. {size - 1}")
-        return ids.astype("int32"), lambda made: made
+    generate = decoding.generate
 
     def attention_weights(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """How much each target position looks at each source position, (n, layers, heads, t, s).
@@ -401,7 +223,7 @@ class EncoderClassifier(keras.Model):
         for layer in stack("encoder", num_layers, False, sizes, policy):
             block = isinstance(layer, TransformerBlock)
             x = layer(x, attention_mask=mask) if block else layer(x)
-        there = ops.cast(ops.not_equal(ids, PADDING), "float32")[:, :, None]
+        there = ops.cast(ops.not_equal(ids, decoding.PADDING), "float32")[:, :, None]
         total = ops.sum(ops.cast(x, "float32") * there, axis=1)
         x = total / ops.maximum(ops.sum(there, axis=1), 1.0)  # the mean of what is no padding
         x = layers.Dropout(dropout_rate, dtype="float32")(x) if dropout_rate else x
@@ -576,7 +398,7 @@ def pictures(model: keras.Model, data) -> dict:
         ]
         rows.append("\n")
         values += [0.0, 0.0, 0.0 if found == right else 6.0, 0.0, 0.0]
-    n, m = (int((part[0] != PADDING).sum()) for part in (source, target))
+    n, m = (int((part[0] != decoding.PADDING).sum()) for part in (source, target))
     weights = model.attention_weights(source[:1, :n], target[:1, :m])[0]
     asked = [tokenizer.target.decode([i]) for i in truth[0, :m]]
     seen_tokens = [tokenizer.source.decode([i]) for i in source[0, :n]]

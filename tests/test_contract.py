@@ -216,6 +216,8 @@ import json, sys
 from pathlib import Path
 import numpy as np
 import recipes
+from recipes.training import compilation
+compilation.XLA_ON_CPU = False  # as here: TensorFlow's random numbers differ under XLA
 found = {}
 for path in sorted(Path(sys.argv[1]).glob("*.keras")):
     model = recipes.load(path)
