@@ -114,7 +114,7 @@ def diffusion(seed: int) -> dict:
     """Pictures of DDPM with all steps and of DDIM with 50: distances, modes, memory."""
     from recipes import diffusion as family
 
-    data = family.load_data("mnist", seed=seed, validation_fraction=0)
+    data = family.load_data("mnist", seed=seed, validation_fraction=0, batch_size=32)
     model = family.build_model("ddpm", **data.spec, seed=seed)
     model.fit(data.train, epochs=6, verbose=2, shuffle=False)
     options = {
@@ -164,6 +164,7 @@ def dbn(seed: int) -> dict:
         model.fit(data.train, epochs=3 * pretrain_epochs + 20, verbose=2, shuffle=False)
         _, accuracy = model.evaluate(data.test, verbose=0)
         found[f"{name}_accuracy_percent"] = 100 * accuracy
+        print(found)
     return found
 
 

@@ -186,6 +186,25 @@ def test_chinese_is_read_by_character():
     assert by_words.spec["vocabulary_size"] == 6
 
 
+def test_a_text_can_be_rows_of_sentences():
+    texts = ["One two. Three 3.5!  Four\nfive six", "One。two？ three", "a b c d e f. g"]
+    labels = ["x", "y", "x"]
+    found = text.load(
+        ((texts * 4, labels * 4), (texts, labels)), level="words", num_sentences=3,
+        sequence_length=4, validation_fraction=0,
+    )  # fmt: skip
+    x = found.test.arrays()[0]
+    assert found.spec["num_sentences"] == 3
+    assert x.shape == (3, 3, 4)
+    words = {"one": x[0, 0, 0], "two": x[0, 0, 1], "three": x[0, 1, 0], "four": x[0, 2, 0]}
+    assert (x[0, 0, :2] != 0).all()
+    assert x[1, :, 0].tolist() == [words["one"], words["two"], words["three"]]
+    assert (x[2, 0] != 0).all()  # the fifth word is cut off
+    assert (x[2, 2] == 0).all()
+    again = text.TextTransform(**found.transform.get_config())
+    np.testing.assert_array_equal(again(texts), x)
+
+
 def test_raw_text_is_prepared_as_the_training_was(tmp_path):
     found = load((TEXTS, LABELS))
     config = json.loads(json.dumps(found.transform.get_config()))
@@ -224,6 +243,7 @@ FRAME = pandas.DataFrame({"review": TEXTS, "stars": LABELS, "city": LABELS})
         ((TEXTS, LABELS), {"label": "stars"}, "label='stars': only tables"),
         ("languages", {"level": "word"}, "unknown level 'word'; known: auto, words"),
         ("languages", {"sequence_length": 0}, "sequence_length=0: must be a positive"),
+        ("languages", {"num_sentences": 0}, "num_sentences=0: must be a positive"),
         ("languages", {"vocabulary_size": 2}, "vocabulary_size=2: must be at least 3"),
         ("digits", {}, "holds images; this family takes text, embedded: languages"),
     ],

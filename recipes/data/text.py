@@ -6,6 +6,7 @@ at the end; labels are int32 (n,). The vocabulary and the length come from the t
 
 import gzip
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,24 +33,39 @@ class TextTransform:
 
     Args:
         tokenizer: a `Tokenizer`'s configuration.
-        sequence_length: tokens of a model input.
+        sequence_length: tokens of a model input, or of each sentence.
         column: of tables that hold texts.
+        num_sentences: of a model input; None: the whole text is one row.
     """
 
     def __init__(
-        self, tokenizer: Mapping[str, Any], sequence_length: int, column: str | None = None
+        self,
+        tokenizer: Mapping[str, Any],
+        sequence_length: int,
+        column: str | None = None,
+        num_sentences: int | None = None,
     ):
         self.tokenizer = tokenizers.from_config(tokenizer)
         self.sequence_length, self.column = sequence_length, column
+        self.num_sentences = num_sentences
 
     def __call__(self, raw: Sequence[str]) -> np.ndarray:
         """n texts -> token ids int32 (n, sequence_length), padded at the end.
+
+        With `num_sentences`: (n, num_sentences, sequence_length), cut or padded in both.
 
         Raises:
             ValueError: a text that is empty or none.
         """
         check(not isinstance(raw, str), "raw", raw, "needs a list of texts")
-        return padded(self.tokenizer.encode_batch(check_texts(raw)), self.sequence_length)
+        texts = check_texts(raw)
+        if self.num_sentences is None:
+            return padded(self.tokenizer.encode_batch(texts), self.sequence_length)
+        found = np.zeros((len(texts), self.num_sentences, self.sequence_length), "int32")
+        for rows, text in zip(found, texts, strict=True):
+            some = self.tokenizer.encode_batch(sentences(text)[: self.num_sentences])
+            rows[: len(some)] = padded(some, self.sequence_length)
+        return found
 
     def read_files(self, paths: Sequence[Path]) -> np.ndarray:
         """Files of one text a line, or tables -> model inputs, as `recipes predict` does.
@@ -70,7 +86,12 @@ class TextTransform:
     def get_config(self) -> dict:
         """The constructor's arguments."""
         config = {"tokenizer": self.tokenizer.get_config()}
-        return {**config, "sequence_length": self.sequence_length, "column": self.column}
+        return {
+            **config,
+            "sequence_length": self.sequence_length,
+            "column": self.column,
+            "num_sentences": self.num_sentences,
+        }
 
 
 TRANSFORM = TextTransform
@@ -82,6 +103,11 @@ def padded(sequences: Sequence[Sequence[int]], length: int) -> np.ndarray:
     for row, ids in zip(found, sequences, strict=True):
         row[: len(ids)] = ids[:length]
     return found
+
+
+def sentences(text: str) -> list[str]:
+    """A text cut behind what ends a sentence: . ! ? with a blank behind, 。！？, ends of lines."""
+    return [part for part in re.split(r"(?<=[.!?])\s+|(?<=[。！？])|\n+", text) if part.strip()]
 
 
 def check_texts(texts: Sequence[Any], argument: str = "text") -> list[str]:
@@ -154,6 +180,7 @@ def load(
     vocabulary_size: int | None = None,
     min_count: int = 1,
     sequence_length: int | None = None,
+    num_sentences: int | None = None,
     text: str | None = None,
     label: str | None = None,
     validation_fraction: float = 0.1,
@@ -183,6 +210,8 @@ def load(
         vocabulary_size: most token ids, padding and unknown included; default: all, of "bpe" 8,000.
         min_count: words or characters rarer than this in the training part become unknown.
         sequence_length: tokens of an example; default: what 99 % of the training texts need.
+        num_sentences: cut texts into sentences, each a row of `sequence_length` tokens; longer
+            texts are cut off.
         text: the column or feature that holds the texts; default "text", or the only one of texts.
         label: the column or feature that holds the classes; default "label", then the only one
             beside the texts, then the first class label in order, as "label-coarse" of trec.
@@ -194,7 +223,8 @@ def load(
         cache_bytes: a larger `tf.data.Dataset` is refused.
 
     Returns:
-        `Data` whose batches are x int32 (n, sequence_length), 0 where padded, and y int32 (n,).
+        `Data` whose batches are x int32 (n, sequence_length), with `num_sentences` (n,
+        num_sentences, sequence_length), 0 where padded, and y int32 (n,).
 
     Raises:
         ValueError: a source that is not there or holds no labelled texts, an empty text, or an
@@ -204,6 +234,9 @@ def load(
     check_options(batch_size=batch_size, seed=seed, **common)
     sizes = {"vocabulary_size": vocabulary_size, "sequence_length": sequence_length}
     check_vocabulary(sizes, optional=tuple(sizes))
+    whole = isinstance(num_sentences, int) and num_sentences >= 1
+    wanted = "must be a positive integer"
+    check(num_sentences is None or whole, "num_sentences", num_sentences, wanted)
     tokenizers.check_level(level, ("auto", *tokenizers.LEVELS))
     origin = arrays.origin_of(source)
     ours = origin == "arrays"
@@ -233,12 +266,12 @@ def load(
     train = [texts[i] for i in parts["train"]]
     level = tokenizers.level_of(train) if level == "auto" else level
     tokenizer = tokenizers.train(train, level, vocabulary_size=vocabulary_size, min_count=min_count)
-    ids = tokenizer.encode_batch(texts)
     if sequence_length is None:
-        lengths = [len(ids[i]) for i in parts["train"]]
+        rows = train if num_sentences is None else [row for t in train for row in sentences(t)]
+        lengths = [len(ids) for ids in tokenizer.encode_batch(rows)]
         sequence_length = math.ceil(np.percentile(lengths, SHARE))
-    transform = TextTransform(tokenizer.get_config(), sequence_length, text)
-    found.x = padded(ids, sequence_length)
+    transform = TextTransform(tokenizer.get_config(), sequence_length, text, num_sentences)
+    found.x = transform(texts)
     return assemble(
         found,
         "text",
@@ -248,6 +281,7 @@ def load(
             "vocabulary_size": tokenizer.vocabulary_size,
             "sequence_length": sequence_length,
             "num_classes": len(found.class_names),
+            **({} if num_sentences is None else {"num_sentences": num_sentences}),
         },
         batch_size=batch_size,
         seed=seed,

@@ -238,18 +238,44 @@ def attention(
     num_layers, heads, *_ = weights.shape
     side = 10 / max(heads, 4)
     made, axes = figure(side * heads, side * num_layers + 0.3, num_layers, heads)
-    sides = [[visible(t) for t in side] for side in (tokens if memory is None else memory, tokens)]
-    few = max(map(len, sides)) <= 32
     for i, ax in enumerate(axes):
         layer, head = divmod(i, heads)
-        ax.imshow(weights[layer, head], cmap=BLUES, vmin=0, vmax=1, aspect="auto")
+        _looks(ax, weights[layer, head], tokens, tokens if memory is None else memory)
         ax.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-        for put, side, turn in zip((ax.set_xticks, ax.set_yticks), sides, (90, 0), strict=True):
-            put(range(len(side)) if few else [], side if few else [], fontsize=6, rotation=turn)
-        ax.tick_params(length=0, pad=1)
     made.supxlabel("position looked at", fontsize=9, color=INK)
     made.supylabel("looks", fontsize=9, color=INK)
     return made
+
+
+def alignments(
+    examples: Sequence[tuple[np.ndarray, Sequence[str], Sequence[str]]], columns: int = 2
+) -> Figure:
+    """Where a decoder looked when it wrote, a panel for each example.
+
+    Args:
+        examples: weights (written, read), rows of sum 1; the tokens written; the tokens read.
+        columns: panels in a row.
+    """
+    rows = math.ceil(len(examples) / columns)
+    made, axes = figure(10, 5.5 / columns * 1.1 * rows + 0.4, rows, columns)
+    for ax, (weights, written, read) in zip(axes, examples, strict=False):
+        _looks(ax, weights, written, read)
+    for ax in axes[len(examples) :]:
+        ax.axis("off")
+    made.supxlabel("read", fontsize=9, color=INK)
+    made.supylabel("written", fontsize=9, color=INK)
+    return made
+
+
+def _looks(ax: Axes, weights: np.ndarray, tokens: Sequence[str], memory: Sequence[str]) -> None:
+    """Weights (queries, keys) as shades, with the tokens at both sides where there are few."""
+    sides = [[visible(t) for t in side] for side in (memory, tokens)]
+    few = max(map(len, sides)) <= 48
+    ax.imshow(weights, cmap=BLUES, vmin=0, vmax=1, aspect="auto")
+    for put, side, turn in zip((ax.set_xticks, ax.set_yticks), sides, (90, 0), strict=True):
+        turn = 0 if max(map(len, side), default=0) == 1 else turn
+        put(range(len(side)) if few else [], side if few else [], fontsize=7, rotation=turn)
+    ax.tick_params(length=0, pad=1)
 
 
 def coloured_texts(

@@ -9,10 +9,16 @@ def choose_jit(model: keras.Model) -> None:
     """Compile a model's steps by XLA where that pays: what Keras's "auto" says on this machine.
 
     Where TensorFlow has a CPU alone, "auto" says no; models whose class has `xla_on_cpu` are
-    compiled there as well. A saved model brings what "auto" said where it was compiled.
+    compiled there as well. Those whose class has `xla_never` are not compiled even on a GPU, as
+    Keras's own recurrent layers are not. A saved model brings what "auto" said where it was
+    compiled.
 
     Args:
         model: a compiled model.
     """
-    pays = keras.backend.backend() == "tensorflow" and getattr(model, "xla_on_cpu", False)
-    model.jit_compile = True if pays and XLA_ON_CPU else None  # None: Keras asks "auto" again
+    tensorflow = keras.backend.backend() == "tensorflow"
+    if tensorflow and getattr(model, "xla_never", False):
+        model.jit_compile = False
+    else:
+        pays = tensorflow and getattr(model, "xla_on_cpu", False)
+        model.jit_compile = True if pays and XLA_ON_CPU else None  # None: Keras asks "auto" again
