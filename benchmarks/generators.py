@@ -10,18 +10,12 @@ the Frechet distance on what our own LeNet-5, trained on the same images, sees b
 layer: it is not FID, and only values of one row are comparable.
 """
 
-import argparse
-import json
 import os
-import platform
-import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import measures
 import numpy as np
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def arrays(data) -> tuple[np.ndarray, np.ndarray]:
@@ -202,64 +196,9 @@ ROWS = {
 }  # fmt: skip
 
 
-def record(row: dict) -> None:
-    """Put a row in the results, in place of an older one of the same name and seed."""
-    path = RESULTS / "generators.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
-    rows = [r for r in rows if (r["name"], r["seed"]) != (row["name"], row["seed"])]
-    rows = sorted([*rows, row], key=lambda r: (list(ROWS).index(r["name"]), r["seed"]))
-    path.write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / "generators.md").write_text(table(rows))
-
-
-def table(rows: list[dict]) -> str:
-    """The results as a Markdown table, a line for each measure."""
-    lines = [
-        "Written by `python benchmarks/generators.py NAME ...`, which says what is measured. Whole",
-        "MNIST; test images.",
-        "",
-        "| family | seed | measure | value | bar | paper | minutes | backend |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        _, bar, paper = ROWS[row["name"]]
-        for i, (name, value) in enumerate(row["found"].items()):
-            ends = (bar, paper, f"{row['minutes']:.0f}", row["backend"]) if i == 0 else ("",) * 4
-            start = (row["name"], row["seed"]) if i == 0 else ("", "")
-            cells = [*start, name.replace("_", " "), f"{value:.4g}", *ends]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="families; default all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--list", action="store_true", help="list the names")
-    options = parser.parse_args()
-    if unknown := set(options.names) - set(ROWS):
-        parser.error(f"unknown {sorted(unknown)}; known: {', '.join(ROWS)}")
-    if options.list:
-        print("\n".join(f"{name}: {row[0].__doc__} Bar: {row[1]}" for name, row in ROWS.items()))
-        return
-    import keras
-
-    for name in options.names or ROWS:
-        keras.utils.set_random_seed(options.seed)
-        start = time.perf_counter()
-        found = ROWS[name][0](options.seed)
-        row = {
-            "name": name,
-            "seed": options.seed,
-            "found": {key: float(f"{value:.6g}") for key, value in found.items()},
-            "minutes": round((time.perf_counter() - start) / 60, 1),
-            "backend": keras.backend.backend(),
-            "keras": keras.__version__,
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPU",
-        }
-        record(row)
-        print(json.dumps(row), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    about = (
+        "Written by `python benchmarks/generators.py NAME ...`, which says what is measured.\n"
+        "Whole MNIST; test images."
+    )
+    measures.main(ROWS, measures.RESULTS / "generators.json", __doc__.partition("\n")[0], about)

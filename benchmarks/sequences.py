@@ -1,0 +1,147 @@
+"""What the networks of sequences reach, beside the bars and the papers.
+
+    python benchmarks/sequences.py --list
+    python benchmarks/sequences.py trec forecasts --seed 1
+
+Each name trains with the fixed recipe below and measures on the test part, once. `trec` and
+`shakespeare` need TensorFlow Datasets prepared in `TFDS_DATA_DIR`; `polarity` and `spam` read
+`sentence_polarity/` (Pang & Lee 2005) and `sms_spam/SMSSpamCollection.gz` (UCI) in the folder
+`RECIPES_DATA`, by default `../shared/data`. Results go to `benchmarks/results/sequences.json`, one
+row for each (name, seed), and `sequences.md` is written from them.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import measures
+import numpy as np
+
+DATA = Path(os.environ.get("RECIPES_DATA", Path(__file__).parents[2] / "shared" / "data"))
+RECURRENT = ("rnn", "lstm", "gru")
+TEXT = ("lstm", "gru", "attention")
+
+
+def family(name: str):
+    """A family's module."""
+    import recipes
+
+    return getattr(recipes, name)
+
+
+def adding(seed: int) -> dict:
+    """Squared error of the sum of two marked numbers among 100; saying 1 always has 0.167."""
+
+    def rows(count: int, generator: np.random.Generator):
+        numbers, marks = generator.random((count, 100)), np.zeros((count, 100))
+        marks[np.arange(count), generator.integers(0, 50, count)] = 1
+        marks[np.arange(count), generator.integers(50, 100, count)] = 1
+        x = np.stack([numbers, marks], axis=-1).astype("float32")
+        return x, (numbers * marks).sum(axis=1, keepdims=True).astype("float32")
+
+    generator, found = np.random.default_rng(seed), {}
+    train, test = rows(20_000, generator), rows(2_000, generator)
+    for name in RECURRENT:
+        model = family(name).build_model(
+            input_shape=(100, 2), task="regression", units=(64,), learning_rate=2e-3, seed=seed
+        )
+        model.fit(*train, batch_size=50, epochs=12, verbose=2)
+        found[f"{name}_mse"] = model.evaluate(*test, verbose=0)[0]
+        print(found, flush=True)
+    return found
+
+
+def forecasts(seed: int) -> dict:
+    """MASE on the test part of two series, beside the forecasts that need no learning."""
+    from recipes.reports.series import naive_forecasts
+
+    found = {}
+    for source in ("sunspots", "co2"):
+        for name in RECURRENT:
+            data = family(name).load_data(source, seed=seed)
+            x, y = data.test.arrays()
+            for naive, forecast in naive_forecasts(data.transform, x).items():
+                found[f"{source}_{naive}"] = data.transform.mase(y, forecast)
+            model = family(name).build_model(**data.spec, seed=seed)
+            model.fit(data.train, epochs=20, verbose=2)
+            found[f"{source}_{name}"] = data.transform.mase(y, model.predict(x, verbose=0))
+        print(found, flush=True)
+    return found
+
+
+def texts(source, epochs: int, seed: int, families=TEXT, **options) -> dict:
+    """Accuracy on the test part of networks of equal width, from random embeddings."""
+    found = {}
+    for name in families:
+        data = family(name).load_data(source, seed=seed, **options)
+        model = family(name).build_model("text", **data.spec, seed=seed)
+        model.fit(data.train, epochs=epochs, verbose=2)
+        found[f"{name}_accuracy_percent"] = 100 * model.evaluate(data.test, verbose=0)[1]
+        found[f"{name}_parameters"] = model.count_params()
+        print(found, flush=True)
+    return found
+
+
+def trec(seed: int) -> dict:
+    """Accuracy on TREC's 500 test questions, six coarse classes."""
+    return texts("trec", 12, seed, validation_fraction=0, min_count=2)
+
+
+def polarity(seed: int) -> dict:
+    """Accuracy on a tenth of the 10,662 film-review sentences."""
+    options = {"validation_fraction": 0, "test_fraction": 0.1, "min_count": 2}
+    return texts(DATA / "sentence_polarity", 6, seed, **options)
+
+
+def spam(seed: int) -> dict:
+    """Accuracy on a fifth of the 5,574 SMS."""
+    options = {"validation_fraction": 0, "test_fraction": 0.2, "min_count": 2}
+    return texts(DATA / "sms_spam" / "SMSSpamCollection.gz", 8, seed, **options)
+
+
+def dates(seed: int) -> dict:
+    """Dates of the test part in five languages that are written without a mistake."""
+    found = {}
+    for name, epochs in (("attention", 5), ("transformer", 20)):
+        data = family(name).load_data(seed=seed, validation_fraction=0)
+        model = family(name).build_model(**data.spec, seed=seed)
+        model.fit(data.train, epochs=epochs, verbose=2)
+        part = data.test
+        (source, _), truth = part.sample(part.size)
+        made = data.transform.decode(model.generate(source))
+        right = [a == b for a, b in zip(made, data.transform.decode(truth), strict=True)]
+        found[f"{name}_exact_percent"] = 100 * float(np.mean(right))
+        print(found, flush=True)
+    return found
+
+
+def shakespeare(seed: int) -> dict:
+    """Nats a character of nanoGPT's network on the last tenth of tiny Shakespeare."""
+    gpt = family("gpt")
+    data = gpt.load_data(
+        "tiny_shakespeare", level="characters", stride=1, validation_fraction=0.1, test_fraction=0,
+        seed=seed,
+    )  # fmt: skip
+    model = gpt.build_model("nano", **data.spec, cosine_steps=2000, seed=seed)
+    model.fit(data.train, epochs=1, steps_per_epoch=2000, verbose=2)
+    part = data.validation
+    starts = np.linspace(0, part.size - 1, 4000).astype(int)
+    x, y = part.transform(part.x[part.indices[starts]]), part.targets[starts]
+    loss = model.evaluate(x, y, batch_size=200, verbose=0)[0]
+    return {"validation_loss_nats": loss, "parameters": model.count_params()}
+
+
+ROWS = {
+    "adding": (adding, "0.01 (lstm, gru)", "0.167 for the constant 1"),
+    "forecasts": (forecasts, "MASE 1, and below the naive ones", "none"),
+    "trec": (trec, "90 %", "91.2 (CNN-rand, Kim 2014)"),
+    "polarity": (polarity, "75 %", "76.1 (CNN-rand, Kim 2014)"),
+    "spam": (spam, "98.5 %", "none"),
+    "dates": (dates, "99 %", "none"),
+    "shakespeare": (shakespeare, "1.88", "1.88 (nanoGPT)"),
+}
+
+if __name__ == "__main__":
+    about = "Written by `python benchmarks/sequences.py NAME ...`, which says what is measured."
+    measures.main(ROWS, measures.RESULTS / "sequences.json", __doc__.partition("\n")[0], about)
