@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import numpy as np
 import pytest
 
 from recipes.training import compilation
@@ -60,3 +61,41 @@ def from_torch() -> Callable:
         return [w.numpy().copy() for w in weights]
 
     return from_torch
+
+
+@pytest.fixture
+def adding_error() -> Callable[..., float]:
+    """`adding_error(family, length, epochs, ...)`: how well it learns to add what is far apart.
+
+    Two numbers of a row are marked; what is their sum? Hochreiter & Schmidhuber 1997, experiment 4,
+    as Le et al. 2015 state it: uniform numbers in [0, 1], one mark in each half. Always saying 1
+    has the mean squared error 1/6 = 0.167. Given is that of the best epoch on new rows; training
+    stops where it is below 0.005.
+    """
+
+    def rows(count: int, length: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        generator = np.random.default_rng(seed)
+        numbers, marks = generator.random((count, length)), np.zeros((count, length))
+        marks[np.arange(count), generator.integers(0, length // 2, count)] = 1
+        marks[np.arange(count), generator.integers(length // 2, length, count)] = 1
+        x = np.stack([numbers, marks], axis=-1).astype("float32")
+        return x, (numbers * marks).sum(axis=1, keepdims=True).astype("float32")
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = logs["val_loss"] < 0.005
+
+    def adding_error(family, length: int, epochs: int, **arguments) -> float:
+        model = family.build_model(
+            input_shape=(length, 2),
+            task="regression",
+            **{"units": (64,), "learning_rate": 3e-3, "seed": 0, **arguments},
+        )
+        history = model.fit(
+            *rows(10_000, length, seed=0), batch_size=50, epochs=epochs, verbose=0,
+            validation_data=rows(1_000, length, seed=1), callbacks=[Stop()],
+        ).history  # fmt: skip
+        assert np.isfinite(history["loss"]).all()
+        return min(history["val_loss"])
+
+    return adding_error
