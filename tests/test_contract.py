@@ -120,7 +120,9 @@ def test_default_model_fits_default_data(name, default_data):
     output = model.predict_on_batch(x)
     assert output.dtype == np.float32
     if data.kind == "corpus":
-        assert output.shape == (*x.shape, data.spec["vocabulary_size"])
+        # Vectors of words, or logits of the next one.
+        width = getattr(model, "hidden_dim", data.spec["vocabulary_size"])
+        assert output.shape == (*x.shape, width)
     elif data.kind == "pairs":
         assert output.shape == (*x[1].shape, data.spec["target_vocabulary_size"])
     elif isinstance(model, Unsupervised):  # reconstructions, or one number for each example

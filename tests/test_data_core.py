@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recipes import data
-from recipes.data.core import Batches, Source, _draw, labels_and_names, split
+from recipes.data.core import Batches, Source, _draw, labels_and_names, short, split
 
 FRACTIONS = {"validation_fraction": 0.1, "test_fraction": 0.2}
 
@@ -374,3 +374,10 @@ def test_a_sample_is_spread_over_the_part():
     np.testing.assert_array_equal(found, x[[4, 7, 10, 13]] + 0.5)
     assert part.sample(100)[1].tolist() == list(range(4, 16))
     assert Batches(x, None, np.arange(3), np.asarray, 5).sample(2)[1] is None
+
+
+def test_long_values_are_not_shown_in_full():
+    assert short({"a": 1}) == "{...}"
+    assert short(list(range(1000))) == "[1,000 values]"
+    assert short((28, 28, 1)) == "(28, 28, 1)"
+    assert short("lenet5") == "'lenet5'"

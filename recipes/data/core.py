@@ -155,9 +155,16 @@ class Data:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
-        shown = {n: "{...}" if isinstance(v, dict) else repr(v) for n, v in self.spec.items()}
-        spec = ", ".join(f"{name}={value}" for name, value in shown.items())
+        spec = ", ".join(f"{name}={short(value)}" for name, value in self.spec.items())
         return f"Data({self.name!r}, {self.kind}: {sizes}; {spec})"
+
+
+def short(value: Any) -> str:
+    """A value as it is written, but neither a dictionary nor a long list in full."""
+    if isinstance(value, dict):
+        return "{...}"
+    long = isinstance(value, list | tuple) and len(value) > 8
+    return f"[{len(value):,} values]" if long else repr(value)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.contract import family
+from recipes.data.core import short
 from recipes.reports import plots
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def model_card(run: "Run") -> str:
     citation = data.citation.strip()
     if "\n" in citation:  # BibTeX
         citation = f"```\n{citation}\n```"
-    arguments = "\n".join(f"- `{name}`: `{value!r}`" for name, value in config["build"].items())
+    arguments = "\n".join(
+        f"- `{name}`: `{short(value)}`" for name, value in config["build"].items()
+    )
     pictures = "\n".join(
         f"![{path.stem.replace('_', ' ')}](plots/{path.name})"
         for path in sorted((run.directory / "plots").glob("*.png"))
