@@ -108,8 +108,8 @@ def diffusion(seed: int) -> dict:
     """Pictures of DDPM with all steps and of DDIM with 50: distances, modes, memory."""
     from recipes import diffusion as family
 
-    data = family.load_data("mnist", seed=seed, validation_fraction=0, batch_size=32)
-    model = family.build_model("ddpm", **data.spec, seed=seed)
+    data = family.load_data("mnist", seed=seed, validation_fraction=0)
+    model = family.build_model("mnist", **data.spec, seed=seed)
     model.fit(data.train, epochs=6, verbose=2, shuffle=False)
     options = {
         "ddim50": {"steps": 50},

@@ -48,6 +48,6 @@ def diffusers(case: Case) -> tuple:
 
 
 CASES = {
-    "ddpm": Case("diffusion", "ddpm", (28, 28, 1), 32, 8, {"diffusers": diffusers},
+    "ddpm": Case("diffusion", "mnist", (28, 28, 1), 32, 8, {"diffusers": diffusers},
                  num_classes=None, values="unit", generate={"steps": 50}),
 }  # fmt: skip

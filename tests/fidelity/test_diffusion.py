@@ -75,7 +75,7 @@ def both():
     theirs, table = peer(), names()
     model = diffusion.build_model(
         input_shape=SHAPE, filters=FILTERS, multipliers=MULTIPLIERS, num_blocks=NUM_BLOCKS,
-        attention_sizes=(4,), patch_size=1, optimizer=keras.optimizers.SGD(0.1),
+        attention_sizes=(4,), schedule="linear", optimizer=keras.optimizers.SGD(0.1),
     )  # fmt: skip
     for layer in model.network.layers:
         if layer.weights:
