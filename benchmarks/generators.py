@@ -147,18 +147,24 @@ def rbm(seed: int) -> dict:
 
 def dbn(seed: int) -> dict:
     """Accuracy after pre-training and fine-tuning, and of the same network without the former."""
+    import keras
+
     from recipes import dbn as family
 
     data = family.load_data("mnist", seed=seed, validation_fraction=0)
     found = {}
     for name, pretrain_epochs in (("pretrained", 10), ("not_pretrained", 0)):
         model = family.build_model(
-            "hinton2006", **data.spec, pretrain_epochs=pretrain_epochs, seed=seed
+            "hinton2006",
+            **data.spec,
+            pretrain_epochs=pretrain_epochs,
+            learning_rate=keras.optimizers.schedules.CosineDecay(1e-3, 20 * len(data.train)),
+            seed=seed,
         )
         model.fit(data.train, epochs=3 * pretrain_epochs + 20, verbose=2, shuffle=False)
         _, accuracy = model.evaluate(data.test, verbose=0)
         found[f"{name}_accuracy_percent"] = 100 * accuracy
-        print(found)
+        print(found, flush=True)
     return found
 
 
