@@ -85,7 +85,7 @@ def texts(source, epochs: int, seed: int, families=TEXT, **options) -> dict:
 
 def trec(seed: int) -> dict:
     """Accuracy on TREC's 500 test questions, six coarse classes."""
-    return texts("trec", 12, seed, validation_fraction=0, min_count=2)
+    return texts("trec", 6, seed, validation_fraction=0, min_count=2)
 
 
 def polarity(seed: int) -> dict:

@@ -111,8 +111,11 @@ def test_it_forecasts_sunspots_better_than_naively():
 
 @pytest.mark.slow
 def test_it_reads_questions(shared_tfds):
-    """TREC's coarse classes from random embeddings; Kim 2014 has 91.2 with a CNN."""
+    """TREC's coarse classes from random embeddings, six epochs, after which it learns by heart.
+
+    Kim 2014 has 91.2 with a CNN, which this does not reach.
+    """
     data = gru.load_data("trec", data_dir=shared_tfds)
     model = gru.build_model("text", **data.spec, seed=0)
-    model.fit(data.train, epochs=12, verbose=0)
-    assert model.evaluate(data.test, verbose=0)[1] >= 0.88
+    model.fit(data.train, epochs=6, verbose=0)
+    assert model.evaluate(data.test, verbose=0)[1] >= 0.84
