@@ -153,7 +153,7 @@ def dbn(seed: int) -> dict:
 
     data = family.load_data("mnist", seed=seed, validation_fraction=0)
     found = {}
-    for name, pretrain_epochs in (("pretrained", 10), ("not_pretrained", 0)):
+    for name, pretrain_epochs in (("pretrained", 5), ("not_pretrained", 0)):
         model = family.build_model(
             "hinton2006",
             **data.spec,

@@ -665,15 +665,6 @@ class AttentionClassifier(AttentionNetwork):
 
 VARIANTS = {
     "small": {},
-    "rnnsearch": {
-        "source_vocabulary_size": 30000, "target_vocabulary_size": 30000, "target_length": 50,
-        "hidden_dim": 620, "units": 1000, "alignment_dim": 1000, "readout_dim": 500,
-    },
-    "luong2015": {
-        "source_vocabulary_size": 50000, "target_vocabulary_size": 50000, "target_length": 50,
-        "hidden_dim": 1000, "units": 1000, "readout_dim": 1000, "num_layers": 4, "cell": "lstm",
-        "ask": "after", "score": "general", "dropout_rate": 0.2, "clip_norm": 5.0,
-    },
     "hard": {"hard": True},
     "text": {
         "num_classes": 14, "vocabulary_size": 258, "cell": "lstm", "units": 128, "hidden_dim": 128,
@@ -682,6 +673,15 @@ VARIANTS = {
     "self": {
         "num_classes": 14, "vocabulary_size": 258, "encoder": "self", "hidden_dim": 128,
         "dropout_rate": 0.3,
+    },
+    "rnnsearch": {
+        "source_vocabulary_size": 30000, "target_vocabulary_size": 30000, "target_length": 50,
+        "hidden_dim": 620, "units": 1000, "alignment_dim": 1000, "readout_dim": 500,
+    },
+    "luong2015": {
+        "source_vocabulary_size": 50000, "target_vocabulary_size": 50000, "target_length": 50,
+        "hidden_dim": 1000, "units": 1000, "readout_dim": 1000, "num_layers": 4, "cell": "lstm",
+        "ask": "after", "score": "general", "dropout_rate": 0.2, "clip_norm": 5.0,
     },
     "lin2017": {
         "num_classes": 5, "vocabulary_size": 20000, "cell": "lstm", "units": 300, "hidden_dim": 100,
