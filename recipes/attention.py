@@ -802,6 +802,8 @@ def build_model(
                                     ("num_questions", num_questions, 1)):  # fmt: skip
             check(value == silent, name, value, "is for classifiers, which need num_classes")
         check(units % num_heads == 0 or score != "multi_head", "units", units, wanted)
+        even = units % 2 == 0 or score not in ("dot", "scaled_dot")
+        check(even, "units", units, f"must be even for score={score!r}: half for each direction")
         check(not hard or score != "multi_head", "hard", hard, "does not go with several heads")
         model = AttentionTranslator(
             source_vocabulary_size, target_vocabulary_size, target_length, hidden_dim, units,

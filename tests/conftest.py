@@ -99,3 +99,21 @@ def adding_error() -> Callable[..., float]:
         return min(history["val_loss"])
 
     return adding_error
+
+
+@pytest.fixture
+def forecast_scores() -> Callable[..., tuple[float, float]]:
+    """`forecast_scores(family, name, epochs, ...)`: MASE on the test part, ours and a naive one.
+
+    The naive forecast is the better one of the last value and of the one a season before.
+    """
+
+    def forecast_scores(family, name: str, epochs: int, **arguments) -> tuple[float, float]:
+        data = family.load_data(name)
+        model = family.build_model(**data.spec, **{"seed": 0, **arguments})
+        model.fit(data.train, epochs=epochs, verbose=0)
+        x, y = data.test.arrays()
+        naive = min(data.transform.mase(y, data.transform.naive(x, s)) for s in (1, None))
+        return data.transform.mase(y, model.predict(x, verbose=0)), naive
+
+    return forecast_scores

@@ -324,6 +324,7 @@ def test_a_run_shows_where_it_looked(source, plots, options, tmp_path):
         ({"hard": True, "score": "multi_head"}, r"hard=True: does not go with several heads"),
         ({"num_classes": 3, "vocabulary_size": 9, "hard": True, "num_sentences": 2},
          r"hard=True: goes with one question"),
+        ({"score": "dot", "units": 31}, r"units=31: must be even for score='dot'"),
         ({"score": "multi_head", "units": 30}, r"units=30: must be a multiple of num_heads=4"),
         ({"alignment_dim": 0}, r"alignment_dim=0: must be a positive integer"),
         ({"penalty": -1}, r"penalty=-1: must be a number of at least 0"),

@@ -86,25 +86,15 @@ def test_it_solves_the_adding_problem(adding_error):
     assert adding_error(gru, 100, epochs=30) < 0.01
 
 
-def scores(name: str, epochs: int, **arguments) -> tuple[float, float]:
-    """MASE of a trained network on the test part, and the best of the naive forecasts'."""
-    data = gru.load_data(name)
-    model = gru.build_model(**data.spec, **{"seed": 0, **arguments})
-    model.fit(data.train, epochs=epochs, verbose=0)
-    x, y = data.test.arrays()
-    naive = min(data.transform.mase(y, data.transform.naive(x, s)) for s in (1, None))
-    return data.transform.mase(y, model.predict(x, verbose=0)), naive
-
-
 @pytest.mark.slow
-def test_it_forecasts_co2_better_than_naively():
-    found, naive = scores("co2", 20)
+def test_it_forecasts_co2_better_than_naively(forecast_scores):
+    found, naive = forecast_scores(gru, "co2", 20)
     assert naive > 1
     assert found < 0.6
 
 
-def test_it_forecasts_sunspots_better_than_naively():
-    found, naive = scores("sunspots", 20, units=16, learning_rate=1e-2)
+def test_it_forecasts_sunspots_better_than_naively(forecast_scores):
+    found, naive = forecast_scores(gru, "sunspots", 20, units=16, learning_rate=1e-2)
     assert naive > 1
     assert found < 0.9
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import recipes
-from recipes import cnn, vae
+from recipes import attention, cnn, vae
 from recipes.training import compilation
 
 BACKEND = keras.backend.backend()
@@ -26,6 +26,15 @@ def test_models_that_gain_by_it_are_compiled_on_a_cpu(monkeypatch, tmp_path):
     before = other.jit_compile
     compilation.choose_jit(other)
     assert other.jit_compile == before
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA is optional on TensorFlow alone")
+def test_models_that_xla_cannot_compile_are_not_compiled_where_auto_says_yes(monkeypatch):
+    """As on a GPU."""
+    monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: True)
+    assert cnn.build_model("tiny").jit_compile
+    sizes = {"source_vocabulary_size": 9, "target_vocabulary_size": 9}
+    assert not attention.build_model("tiny", **sizes).jit_compile
 
 
 def test_a_loaded_model_follows_this_machine(tmp_path):
