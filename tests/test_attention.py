@@ -9,6 +9,7 @@ from keras import ops
 
 import recipes
 from recipes import attention
+from recipes.layers import attention as looks
 from recipes.layers import decoding
 
 RNG = np.random.default_rng(0)
@@ -82,7 +83,7 @@ def test_scores_are_the_papers(score):
     q, h = generator.standard_normal((2, 3, 8)), generator.standard_normal((2, 5, 8))
     there = np.ones((2, 5), bool)
     there[1, 3:] = False
-    layer = attention.Attention(score, units=6, num_heads=2)
+    layer = looks.Attention(score, units=6, num_heads=2)
     layer.build(q.shape, h.shape)
     for weight in layer.weights:
         weight.assign(generator.standard_normal(weight.shape))
@@ -117,7 +118,7 @@ def look(a, noise):
     a = np.asarray(a, "float32")
     noise = None if noise is None else ops.convert_to_tensor(noise.astype("float32"))
     return [ops.convert_to_numpy(part) for part in
-            attention.hard_look(ops.convert_to_tensor(a), noise)]  # fmt: skip
+            looks.hard_look(ops.convert_to_tensor(a), noise)]  # fmt: skip
 
 
 def test_places_are_drawn_by_their_shares():
@@ -190,7 +191,7 @@ def test_it_finds_the_word_that_counts(hard):
 
 def test_questions_that_look_at_the_same_cost():
     """|A A^T - I|^2 of two equal rows of shares (1/2, 1/2): four numbers 1/2, less I: 4 / 4."""
-    pooling = attention.Pooling(4, num_questions=2, penalty=0.5)
+    pooling = looks.Pooling(4, num_questions=2, penalty=0.5)
     words = np.zeros((3, 2, 4), "float32")
     pooling(words, np.ones((3, 2), bool), training=False)
     assert not pooling.losses

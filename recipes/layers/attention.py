@@ -1,6 +1,7 @@
-"""Attention in several heads: masks, additive biases, a memory, a cache of keys and values.
+"""Attention: in several heads, or by one of several scores, softly or at one place.
 
-Every position asks (query), is asked (key) and answers (value):
+In heads every position asks (query), is asked (key) and answers (value), with masks, additive
+biases, a memory, and a cache of keys and values:
 Attention(Q, K, V) = softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017, equation 1).
 """
 
@@ -185,3 +186,173 @@ def _fresh(initializer: keras.initializers.Initializer) -> keras.initializers.In
     """A copy with a seed of its own: one initializer gives the same to equal shapes."""
     config = initializer.get_config()
     return type(initializer).from_config({**config, "seed": None} if "seed" in config else config)
+
+
+def shares(scores, there):
+    """softmax over the places that are no padding, float32: (n, t, s), there (n, s)."""
+    return ops.softmax(ops.where(there[:, None], ops.cast(scores, "float32"), -1e9))
+
+
+def hard_look(a, noise):
+    """Which place each question looks at, as weights: a (n, t, s) -> (n, t, s).
+
+    Args:
+        a: shares of the places.
+        noise: random numbers (n, t, 2) in [0, 1): the place, and whether to look softly after all;
+            None takes the likeliest place.
+
+    Returns:
+        Weights, log p of the look and the entropy of `a`, both (n, t).
+    """
+    ends = ops.cumsum(a, axis=-1)
+    if noise is None:
+        place = ops.argmax(a, axis=-1)
+    else:
+        drawn = noise[..., :1] * ends[..., -1:]
+        place = ops.sum(ops.cast(ends <= drawn, "int32"), axis=-1)
+    looked = ops.one_hot(ops.minimum(place, ops.shape(a)[-1] - 1), ops.shape(a)[-1])
+    log_a = ops.log(ops.maximum(a, 1e-9))
+    log_p = ops.sum(looked * log_a, axis=-1)
+    if noise is not None:
+        soft = ops.cast(noise[..., 1] < 0.5, "float32")
+        looked = soft[..., None] * a + (1 - soft[..., None]) * looked
+        log_p = (1 - soft) * log_p
+    return looked, log_p, -ops.sum(a * log_a, axis=-1)
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Attention(layers.Layer):
+    """Questions (n, t, d) to a memory (n, s, m) -> what they find, and where.
+
+        additive, concat    v . tanh(W q + U h): [q, h] through one matrix is the sum of two
+        dot                 q . h
+        general             q . W h, bilinear
+        scaled_dot          q . h / sqrt(d)
+        multi_head          scaled_dot in heads, of projections of q and h, and one back
+
+    Args:
+        score: one of these.
+        units: width of additive attention's hidden layer.
+        num_heads: of "multi_head".
+        hard: look at one place, drawn in training, the likeliest at other times.
+    """
+
+    def __init__(self, score="additive", units=64, num_heads=4, hard=False, **kwargs):
+        super().__init__(**kwargs)
+        self.score, self.units, self.num_heads, self.hard = score, units, num_heads, hard
+
+    def build(self, question_shape, memory_shape):
+        """Make the score's weights."""
+        d, m = question_shape[-1], memory_shape[-1]
+
+        def dense(units, inputs, name):
+            made = layers.Dense(units, use_bias=False, name=name, dtype=self.dtype_policy)
+            made.build((None, None, inputs))
+            return made
+
+        if self.score in ("additive", "concat"):
+            self.of_question = dense(self.units, d, "of_question")
+            self.of_memory = dense(self.units, m, "of_memory")
+            self.v = dense(1, self.units, "v")
+        elif self.score == "general":
+            self.of_memory = dense(d, m, "of_memory")
+        elif self.score == "multi_head":
+            self.heads = MultiHeadAttention(self.num_heads, cross=True, use_bias=False,
+                                            name="heads", dtype=self.dtype_policy)  # fmt: skip
+            self.heads.build((None, None, d), (None, None, m))
+
+    def prepare(self, memory):
+        """What of the memory is the same for every question."""
+        if self.score == "multi_head":
+            return self.heads.remember(memory)
+        return memory if self.score in ("dot", "scaled_dot") else self.of_memory(memory)
+
+    def call(self, questions, memory, prepared, there, noise=None):
+        """What is found.
+
+        Args:
+            questions: (n, t, d).
+            memory: (n, s, m).
+            prepared: what `prepare` made of it.
+            there: booleans (n, s), False where padded.
+            noise: of `hard_look`.
+
+        Returns:
+            What is found (n, t, m), of "multi_head" (n, t, d); the shares (n, heads, t, s),
+            float32; of hard attention log p of each look and its entropy, both (n, t).
+        """
+        if self.score == "multi_head":
+            found, a = self.heads(questions, prepared, there[:, None, None], return_weights=True)
+            nothing = ops.zeros_like(a[:, 0, :, 0])
+            return found, a, nothing, nothing
+        if self.score in ("additive", "concat"):
+            asked = self.of_question(questions)[:, :, None]
+            scores = self.v(ops.tanh(asked + prepared[:, None]))[..., 0]  # (n, t, s)
+        else:
+            scores = ops.einsum("ntd,nsd->nts", questions, prepared)
+            scores = scores * questions.shape[-1] ** -0.5 if self.score == "scaled_dot" else scores
+        a = shares(scores, there)
+        looked, log_p, entropy = a, ops.zeros_like(a[..., 0]), ops.zeros_like(a[..., 0])
+        if self.hard:
+            looked, log_p, entropy = hard_look(a, noise)
+        found = ops.einsum("nts,nsm->ntm", ops.cast(looked, memory.dtype), memory)
+        return found, a[:, None], log_p, entropy
+
+    def get_config(self):
+        """The constructor's arguments."""
+        names = ("score", "units", "num_heads", "hard")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable("recipes")
+class Pooling(layers.Layer):
+    """A text's own questions to its words: (n, s, m) -> (n, questions m).
+
+    a = softmax_j v_k . tanh(W h_j + b) for each question k (Yang et al. 2016, equations 5 to 7; Lin
+    et al. 2017, equation 6). Looks at different places are asked for by adding |A A^T - I|^2 to
+    the loss (Lin et al., equation 8).
+
+    Args:
+        units: of the hidden layer.
+        num_questions: k.
+        hard: as of `Attention`.
+        penalty: weight of |A A^T - I|^2.
+    """
+
+    def __init__(self, units, num_questions=1, hard=False, penalty=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.num_questions = units, num_questions
+        self.hard, self.penalty = hard, penalty
+        self.supports_masking = True
+        self.seeds = keras.random.SeedGenerator()
+
+    def build(self, memory_shape, there_shape=None):
+        """Make the weights."""
+        self.hidden = layers.Dense(self.units, "tanh", name="hidden", dtype=self.dtype_policy)
+        self.hidden.build(memory_shape)
+        self.v = layers.Dense(self.num_questions, use_bias=False, name="v", dtype=self.dtype_policy)
+        self.v.build((*memory_shape[:-1], self.units))
+
+    def compute_mask(self, *arguments, **masks):
+        """None: no words are left."""
+
+    def call(self, memory, there, training=False):
+        """What is found; shares (n, questions, s); log p and entropy of looks (n, questions)."""
+        scores = ops.transpose(self.v(self.hidden(memory)), (0, 2, 1))
+        a = shares(scores, there)
+        looked, log_p, entropy = a, ops.zeros_like(a[..., 0]), ops.zeros_like(a[..., 0])
+        if self.hard:
+            shape = (ops.shape(a)[0], self.num_questions, 2)
+            noise = keras.random.uniform(shape, seed=self.seeds) if training else None
+            looked, log_p, entropy = hard_look(a, noise)
+        if self.penalty and training:
+            same = ops.einsum("nks,nls->nkl", a, a) - ops.eye(self.num_questions)
+            self.add_loss(self.penalty * ops.mean(ops.sum(same**2, axis=(1, 2))))
+        found = ops.einsum("nks,nsm->nkm", ops.cast(looked, memory.dtype), memory)
+        found = ops.reshape(found, (-1, self.num_questions * memory.shape[-1]))
+        return found, a, log_p, entropy
+
+    def get_config(self):
+        """The constructor's arguments."""
+        names = ("units", "num_questions", "hard", "penalty")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

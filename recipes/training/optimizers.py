@@ -5,6 +5,7 @@ from itertools import pairwise
 from numbers import Integral
 
 import keras
+from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from recipes.contract import check, unknown
@@ -19,6 +20,44 @@ class AdamW(keras.optimizers.AdamW):
         if not self.built:  # a saved optimizer does not keep what it leaves out
             self.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
         super().build(variables)
+
+
+@keras.saving.register_keras_serializable("recipes")
+class PatientAdam(keras.optimizers.Adam):
+    """Adam that moves the first `held` variables in every `every`-th step only.
+
+    In between, neither they nor their averages change, and their corrections of the averages'
+    start count their own steps: it is what Adam would do that is called for them every so often.
+
+    Args:
+        learning_rate: a number or a schedule.
+        beta_1: decay of the average of gradients.
+        beta_2: decay of the average of squared gradients.
+        held: number of variables.
+        every: steps between two of theirs.
+    """
+
+    def __init__(self, learning_rate=1e-4, beta_1=0.5, beta_2=0.9, held: int = 0, every: int = 1,
+                 **kwargs):  # fmt: skip
+        super().__init__(learning_rate, beta_1, beta_2, **kwargs)
+        self.held, self.every = held, every
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One variable's step (Kingma & Ba 2015, the end of section 2)."""
+        i, dtype = self._get_variable_index(variable), variable.dtype
+        every = self.every if i < self.held else 1
+        moves = ops.cast(ops.equal(self.iterations % every, every - 1), dtype)
+        step = ops.cast(self.iterations // every + 1, dtype)
+        gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
+        m, v = self._momentums[i], self._velocities[i]
+        self.assign_add(m, moves * (1 - self.beta_1) * (gradient - m))
+        self.assign_add(v, moves * (1 - self.beta_2) * (ops.square(gradient) - v))
+        rate = rate * ops.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        self.assign_sub(variable, moves * rate * m / (ops.sqrt(v) + self.epsilon))
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {**super().get_config(), "held": self.held, "every": self.every}
 
 
 OPTIMIZERS = {

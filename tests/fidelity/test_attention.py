@@ -10,6 +10,7 @@ import pytest
 from keras import ops
 
 from recipes import attention
+from recipes.layers import attention as looks
 
 torch = pytest.importorskip("torch", reason="the peer runs on PyTorch (extra `peers`)")
 F = torch.nn.functional
@@ -199,7 +200,7 @@ def test_scores_against_keras(score, theirs):
     """Keras's additive attention has no W, U and v: identities and ones make ours that."""
     q, h = RNG.standard_normal((2, 2, 3, 6)).astype("float32")
     there = np.array([[True] * 3, [True, True, False]])
-    layer = attention.Attention(score, units=6)
+    layer = looks.Attention(score, units=6)
     layer.build(q.shape, h.shape)
     for w in layer.weights:
         w.assign(np.eye(6) if w.shape == (6, 6) else np.ones(w.shape))
