@@ -3,11 +3,13 @@
     python benchmarks/sequences.py --list
     python benchmarks/sequences.py trec forecasts --seed 1
 
-Each name trains with the fixed recipe below and measures on the test part, once. `trec` and
-`shakespeare` need TensorFlow Datasets prepared in `TFDS_DATA_DIR`; `polarity` and `spam` read
-`sentence_polarity/` (Pang & Lee 2005) and `sms_spam/SMSSpamCollection.gz` (UCI) in the folder
-`RECIPES_DATA`, by default `../shared/data`. Results go to `benchmarks/results/sequences.json`, one
-row for each (name, seed), and `sequences.md` is written from them.
+Each name trains with the fixed recipe below and measures on the test part, once. `trec`,
+`spoken_digits` and `shakespeare` need TensorFlow Datasets prepared in `TFDS_DATA_DIR`; `polarity`,
+`spam` and `multi30k` read `sentence_polarity/` (Pang & Lee 2005), `sms_spam/SMSSpamCollection.gz`
+(UCI) and `multi30k_de_en/` (Elliott et al. 2016, task 1, raw) in the folder `RECIPES_DATA`, by
+default `../shared/data`; `multi30k` needs sacrebleu (extra `peers`). Results go to
+`benchmarks/results/sequences.json`, one row for each (name, seed), and `sequences.md` is written
+from them.
 """
 
 import os
@@ -100,6 +102,18 @@ def spam(seed: int) -> dict:
     return texts(DATA / "sms_spam" / "SMSSpamCollection.gz", 8, seed, **options)
 
 
+def spoken_digits(seed: int) -> dict:
+    """Accuracy on a fifth of the 2,500 recordings of spoken digits, from log-mel frames."""
+    found = {}
+    for name in ("lstm", "gru"):
+        data = family(name).load_data("spoken_digit", validation_fraction=0, seed=seed)
+        model = family(name).build_model("audio", **data.spec, seed=seed)
+        model.fit(data.train, epochs=20, verbose=2)
+        found[f"{name}_accuracy_percent"] = 100 * model.evaluate(data.test, verbose=0)[1]
+        print(found, flush=True)
+    return found
+
+
 def dates(seed: int) -> dict:
     """Dates of the test part in five languages that are written without a mistake."""
     found = {}
@@ -113,6 +127,29 @@ def dates(seed: int) -> dict:
         right = [a == b for a, b in zip(made, data.transform.decode(truth), strict=True)]
         found[f"{name}_exact_percent"] = 100 * float(np.mean(right))
         print(found, flush=True)
+    return found
+
+
+def multi30k(seed: int) -> dict:
+    """BLEU of a small transformer, German to English, on the test part of 2016."""
+    import sacrebleu
+
+    from recipes.data.text import read_lines
+
+    folder = DATA / "multi30k_de_en"
+    files = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+    parts = {k: (folder / f"{v}.de.gz", folder / f"{v}.en.gz") for k, v in files.items()}
+    transformer = family("transformer")
+    data = transformer.load_data(parts, vocabulary_size=6000, batch_size=128, seed=seed)
+    model = transformer.build_model(
+        **data.spec, num_layers=3, dropout_rate=0.2, label_smoothing=0.1, norm_first=True, seed=seed
+    )
+    model.fit(data.train, validation_data=data.validation, epochs=20, verbose=2)
+    sources, references = map(read_lines, parts["test"])
+    found = {"parameters": model.count_params()}
+    for beam_size in (1, 4):
+        made = model.generate(sources, beam_size=beam_size)
+        found[f"bleu_beam_{beam_size}"] = sacrebleu.corpus_bleu(made, [references]).score
     return found
 
 
@@ -138,7 +175,9 @@ ROWS = {
     "trec": (trec, "90 %", "91.2 (CNN-rand, Kim 2014)"),
     "polarity": (polarity, "75 %", "76.1 (CNN-rand, Kim 2014)"),
     "spam": (spam, "98.5 %", "none"),
+    "spoken_digits": (spoken_digits, "95 %", "none"),
     "dates": (dates, "99 %", "none"),
+    "multi30k": (multi30k, "reported", "none for such a size"),
     "shakespeare": (shakespeare, "1.88", "1.88 (nanoGPT)"),
 }
 

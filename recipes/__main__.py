@@ -105,7 +105,7 @@ def _parser() -> _Parser:
     predict = command("predict", _predict, "predict from a run")
     predict.add_argument("run_dir", metavar="RUN", help="a run directory")
     predict.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="pictures, folders, tables, texts"
+        "inputs", metavar="INPUT", nargs="+", help="pictures, recordings, folders, tables, texts"
     )
     predict.add_argument("--top", type=int, default=1, help="classes shown for each input")
 
@@ -338,6 +338,7 @@ def _print_run(run: Any) -> None:
     texts = run.data.kind in ("text", "corpus", "pairs")
     some = "'some text'" if texts else "TABLE.csv"
     some = "PICTURE.png" if run.data.kind in ("images", "patterns") else some
+    some = "RECORDING.wav" if run.data.kind == "audio" else some
     generate = f"\n  recipes generate {where}" if hasattr(run.model, "generate") else ""
     generate += " --prompt 'some text'" if generate and texts else ""
     print(f"""

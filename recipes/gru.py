@@ -18,7 +18,8 @@ Papers:
     Chung, Gulcehre, Cho & Bengio 2014, Empirical evaluation of gated recurrent neural networks on
     sequence modeling.
     Conneau et al. 2017, Supervised learning of universal sentence representations (`text`: each
-    unit's maximum over the words, in both directions; smaller here).
+    unit's maximum over the words, in both directions; smaller here. `audio`: likewise over frames
+    of sound).
 
 Differences:
     z is what is kept, as in Cho's equation 7; Chung's is what is new. Each gate has a bias.
@@ -40,7 +41,7 @@ from recipes import data
 from recipes.contract import check, recipe
 from recipes.layers import recurrent
 
-KINDS = ("series", "text")
+KINDS = ("series", "text", "audio")
 OBJECTIVE = ("val_loss", "min")
 EPOCHS = 25
 
@@ -50,6 +51,10 @@ VARIANTS = {
     "text": {
         "units": (128,), "bidirectional": True, "hidden_dim": 128, "pooling": "max",
         "dropout_rate": 0.5, "learning_rate": 1e-3,
+    },
+    "audio": {
+        "units": (64,), "bidirectional": True, "pooling": "max", "dropout_rate": 0.2,
+        "learning_rate": 2e-3,
     },
     "tiny": {"units": (16,), "hidden_dim": 16, "learning_rate": 1e-2},
 }  # fmt: skip
@@ -127,13 +132,15 @@ def build_model(
 
 
 def load_data(source: object = "co2", *, batch_size: int = 64, seed: int = 0, **options):
-    """CO2 at Mauna Loa, another series or texts with classes, embedded or of your own.
+    """CO2 at Mauna Loa, another series, or texts or recordings with a class each.
 
-    See `recipes.data.series.load` and `recipes.data.text.load` for all sources and options.
+    See `load` of `recipes.data.series`, `recipes.data.text` and `recipes.data.audio` for all
+    sources and options.
 
     Returns:
-        `Data` of windows float32 (n, window, features) and what follows, (n, horizon), or of token
-        ids int32 (n, sequence_length) and labels int32 (n,).
+        `Data` of windows float32 (n, window, features) and what follows, (n, horizon); or of token
+        ids int32 (n, sequence_length), or log-mel frames float32 (n, frames, num_mels), and labels
+        int32 (n,).
     """
     return data.load(source, KINDS, batch_size=batch_size, seed=seed, **options)
 

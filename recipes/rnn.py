@@ -32,7 +32,7 @@ from recipes import data
 from recipes.contract import recipe, unknown
 from recipes.layers import recurrent
 
-KINDS = ("series", "text")
+KINDS = ("series", "text", "audio")
 OBJECTIVE = ("val_loss", "min")
 EPOCHS = 30
 
@@ -130,13 +130,15 @@ def build_model(
 
 
 def load_data(source: object = "sunspots", *, batch_size: int = 32, seed: int = 0, **options):
-    """Sunspots of each year, another series or texts with classes, embedded or of your own.
+    """Sunspots of each year, another series, or texts or recordings with a class each.
 
-    See `recipes.data.series.load` and `recipes.data.text.load` for all sources and options.
+    See `load` of `recipes.data.series`, `recipes.data.text` and `recipes.data.audio` for all
+    sources and options.
 
     Returns:
-        `Data` of windows float32 (n, window, features) and what follows, (n, horizon), or of token
-        ids int32 (n, sequence_length) and labels int32 (n,).
+        `Data` of windows float32 (n, window, features) and what follows, (n, horizon); or of token
+        ids int32 (n, sequence_length), or log-mel frames float32 (n, frames, num_mels), and labels
+        int32 (n,).
     """
     return data.load(source, KINDS, batch_size=batch_size, seed=seed, **options)
 

@@ -16,6 +16,7 @@ from recipes import (
     dnn,
     gan,
     hopfield,
+    lstm,
     perceptron,
     rbm,
     resnet,
@@ -57,6 +58,7 @@ def here(tmp_path, monkeypatch):
         "no_pictures/a/x.txt": "",
         "no_pictures/b/x.txt": "",
         "folder/x.txt": "",
+        "one.wav": "no sound",
     }
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -261,6 +263,18 @@ DATA: dict[str, tuple[Callable, tuple[str, ...]]] = {
         lambda: cnn.load_data("bad_photos"), ("bad_photos/a/1.png", "on_corrupt='skip'"),
     ),
     "folder without pictures": (lambda: cnn.load_data("no_pictures"), ("no_pictures/a", ".png")),
+    "recordings of no rate": (
+        lambda: lstm.load_data(([ROWS[0]] * 9, LABELS[:9])), ("sample_rate=None", "Hz"),
+    ),
+    "folder without recordings": (
+        lambda: lstm.load_data("no_pictures", num_mels=20), ("no_pictures/a", ".wav"),
+    ),
+    "one recording": (
+        lambda: lstm.load_data("one.wav"), ("one.wav", "one sub-folder a class"),
+    ),
+    "hop longer than a frame": (
+        lambda: lstm.load_data("no_pictures", hop=0.05), ("hop=0.05", "frame=0.025"),
+    ),
     "csv empty": (lambda: dnn.load_data("empty.csv"), ("empty.csv", "not readable")),
     "csv without rows": (lambda: dnn.load_data("head.csv"), ("head.csv", "no rows")),
     "csv without names": (

@@ -89,6 +89,16 @@ def test_words(text, tokens):
     assert tokenizers.WordTokenizer([])._split(text) == tokens.split()
 
 
+def test_cased_words_are_the_same_words_as_they_stand():
+    text = "It's GOOD, ISN'T it? I’m \N{LATIN CAPITAL LETTER I WITH DOT ABOVE}z"
+    cased = tokenizers.CasedWordTokenizer([])._split(text)
+    assert cased == ["It", "'s", "GOOD", ",", "IS", "N'T", "it", "?", "I", "'m", "İz"]
+    assert [token.lower() for token in cased] == tokenizers.WordTokenizer([])._split(text)
+    made = train([text], "cased_words")
+    assert made.vocabulary_size == 2 + len(set(cased))
+    assert made.decode(made.encode("It's GOOD, ISN'T it?")) == "It's GOOD, ISN'T it?"
+
+
 def test_words_are_put_together_as_english_is_written():
     text = "it's good (really), isn't it? 5% of them: yes!"
     made = train([text], "words")

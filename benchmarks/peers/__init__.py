@@ -25,13 +25,19 @@ class Case:
     peers: dict[str, Callable]  # name -> contender
     arguments: dict = field(default_factory=dict)  # of our build_model
     num_classes: int | None = 10  # None: there are no labels
-    # of x: "normal", "unit" ([0, 1]), "binary" (0 and 1), "signs" (-1 and +1), "ids" (y: the next)
+    # of x: "normal", "unit" ([0, 1]), "binary" (0 and 1), "signs" (-1 and +1), "series" (y: the
+    # steps that follow), "words" (ids with classes), "ids" (y: the next), "pairs" (x: source and
+    # target so far, of lengths `input_shape`; y: the next of the target)
     values: str = "normal"
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
 
     def arrays(self):
-        """Random examples: x float32 (n, *input_shape), y int32 (n,) or None; of ids both int32."""
+        """Random examples: x float32 (n, *input_shape), y int32 (n,) or None.
+
+        Ids are int32; of pairs x is (source, target so far). Sources are padded to their length,
+        nothing else is.
+        """
         import numpy as np
 
         generator, n = np.random.default_rng(0), self.steps * self.batch_size
@@ -40,6 +46,22 @@ class Case:
             size = self.arguments["vocabulary_size"]
             ids = generator.integers(0, size, (n, self.input_shape[0] + 1), "int32")
             return ids[:, :-1], ids[:, 1:]
+        if self.values == "words":
+            ids = generator.integers(1, self.arguments["vocabulary_size"], shape, "int32")
+            return ids, generator.integers(0, self.num_classes, n, "int32")
+        if self.values == "pairs":
+            (most, written), size = self.input_shape, self.arguments["source_vocabulary_size"]
+            source = generator.integers(4, size, (n, most), "int32")
+            lengths = generator.integers(most // 2, most, (n, 1), endpoint=True)
+            source[np.arange(most) >= lengths] = 0
+            target = generator.integers(4, size, (n, written + 1), "int32")
+            target[:, 0] = 2  # the start
+            return (source, target[:, :-1]), target[:, 1:]
+        if self.values == "series":
+            steps, features = self.input_shape
+            all_steps = (n, steps + self.arguments["horizon"], features)
+            x = generator.standard_normal(all_steps, "float32")
+            return x[:, :steps], x[:, steps:, 0]
         if self.values == "normal":
             x = generator.standard_normal(shape, "float32")
         else:
@@ -56,21 +78,30 @@ class Case:
         import numpy as np
 
         from recipes.data.core import Batches
+        from recipes.data.pairs import PairBatches
 
-        x, y = self.arrays()
-        return Batches(x, y, np.arange(len(x)), np.asarray, self.batch_size)
+        (x, y), chosen = self.arrays(), np.arange(self.steps * self.batch_size)
+        if self.values == "pairs":
+            return PairBatches(x, y, chosen, [self.input_shape], self.batch_size)
+        return Batches(x, y, chosen, np.asarray, self.batch_size)
 
     def tensors(self) -> list[tuple]:
         """The same in batches for PyTorch: images channels first; on a GPU where there is one."""
         import torch
 
-        x, y = (None if a is None else torch.from_numpy(a) for a in self.arrays())
-        if x.ndim == 4:
-            x = x.movedim(-1, 1).contiguous()
-        x = (x.long() if self.values == "ids" else x).to(device())
-        y = None if y is None else y.long().to(device())
-        parts = [slice(i, i + self.batch_size) for i in range(0, len(x), self.batch_size)]
-        return [(x[part], None if y is None else y[part]) for part in parts]
+        def put(a, part):
+            if a is None:
+                return None
+            if isinstance(a, tuple):
+                return tuple(put(each, part) for each in a)
+            a = torch.from_numpy(a[part])
+            a = a.movedim(-1, 1).contiguous() if a.ndim == 4 else a
+            return (a if a.is_floating_point() else a.long()).to(device())
+
+        x, y = self.arrays()
+        starts = range(0, self.steps * self.batch_size, self.batch_size)
+        parts = [slice(start, start + self.batch_size) for start in starts]
+        return [(put(x, part), put(y, part)) for part in parts]
 
 
 def device() -> str:
@@ -85,9 +116,11 @@ def ours(case: Case) -> tuple:
     import recipes
 
     arguments = {"input_shape": case.input_shape, **case.arguments}
-    if case.values == "ids":
+    if case.values in ("ids", "words"):
         arguments["sequence_length"] = arguments.pop("input_shape")[0]
-    elif case.num_classes is not None:
+    if case.values == "pairs":
+        arguments["source_length"], arguments["target_length"] = arguments.pop("input_shape")
+    elif case.values != "ids" and case.num_classes is not None:
         arguments["num_classes"] = case.num_classes
     model = getattr(recipes, case.family).build_model(case.variant, **arguments)
     return of_keras(model, case)
@@ -108,6 +141,7 @@ def of_keras(model, case: Case) -> tuple:
     parts = {"train": train, "predict": predict}
     if case.generate is not None:
         what = [[1]] * case.batch_size if case.values == "ids" else case.batch_size
+        what = batches.x[0][: case.batch_size] if case.values == "pairs" else what
         parts["generate"] = lambda: model.generate(what, **case.generate)
     return parts, sum(math.prod(w.shape) for w in model.trainable_weights)
 
@@ -147,7 +181,8 @@ def of_torch(
     parts = {"train": train, "predict": lambda: [one(x) for x, _ in batches]}
     if generate is not None:
         parts["generate"] = lambda: evaluated(generate)(case.batch_size)
-    return parts, sum(p.numel() for module in modules for p in module.parameters())
+    weights = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return parts, sum(p.numel() for p in weights)
 
 
 def keras_classifier(build: Callable) -> Callable:

@@ -1,8 +1,8 @@
 """Data for every family: one `Data` from an embedded set, a TensorFlow Datasets name, or your own.
 
 A kind of data is one module here (`images`, `tables`, `patterns`, `series`, `text`, `corpus`,
-`pairs`) with `EMBEDDED` (name to reader), `load(source, **options) -> Data`, and `TRANSFORM`, the
-class that prepares its examples.
+`pairs`, `audio`) with `EMBEDDED` (name to reader), `load(source, **options) -> Data`, and
+`TRANSFORM`, the class that prepares its examples.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from recipes.contract import unknown
 
-KINDS = ("images", "tables", "patterns", "series", "text", "corpus", "pairs")
+KINDS = ("images", "tables", "patterns", "series", "text", "corpus", "pairs", "audio")
 
 
 def module_of(kind: str) -> ModuleType:
@@ -104,7 +104,7 @@ def _is_text(source: str, kinds: Sequence[str]) -> bool:
 
 def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> str:
     """The kind of data that a source holds."""
-    from recipes.data import arrays, tables, tfds
+    from recipes.data import arrays, audio, tables, tfds
 
     fitting = [kind for kind in kinds if set(options) <= set(options_of((kind,)))]
 
@@ -119,6 +119,8 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
     if origin == "arrays" and "patterns" in kinds:
         return "patterns"  # by its axes an array could be a table or images just as well
     if origin == "arrays":
+        if "audio" in kinds and arrays.holds_recordings(source):
+            return "audio"
         if {"text", "pairs"} & set(kinds) and arrays.holds_texts(source):
             return first("text", "pairs")
         if "series" in kinds and arrays.is_sequence(source):
@@ -132,8 +134,10 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
             return kind
     data_dir = options.get("data_dir")
     if not tfds.is_prepared(source, data_dir):
+        if "audio" in kinds and audio.has_wav(Path(source)):
+            return "audio"
         if Path(source).is_dir():
-            return first("images", "text", "corpus")
+            return first("images", "text", "corpus", "audio")
         if tables.is_table(source):
             return first("tables", "series", "text", "pairs", "corpus")
         if Path(source).is_file():

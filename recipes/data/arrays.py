@@ -1,6 +1,7 @@
 """Arrays and `tf.data.Dataset` objects, alone or in parts, as one array each of x and y."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,72 @@ def holds_texts(source: Any) -> bool:
             return False
         source = source[0]
     return True
+
+
+def holds_recordings(source: Any) -> bool:
+    """Whether these are recordings with labels, alone or in parts: .wav files, or rows of numbers.
+
+    Rows are told from one series by what they lie in: (recordings, labels).
+    """
+    depth = 0
+    while isinstance(source, tuple | list | dict) or _is_ragged(source):
+        source = list(source.values()) if isinstance(source, dict) else source
+        if not len(source):
+            return False
+        source, depth = source[0], depth + 1
+    if isinstance(source, str | Path):
+        return str(source).lower().endswith(".wav")
+    axes = np.ndim(source) if _is_array(source) or np.isscalar(source) else 3
+    return axes < 3 and depth > 0 and depth + axes in (3, 4)
+
+
+def labelled_lists(source: Any, what: str, wanted: str) -> dict[str, tuple]:
+    """Parts (examples, labels) by name, of lists that are one part, two, or a dictionary of parts.
+
+    Args:
+        source: (examples, labels), ((examples, labels), (examples, labels)) for training and test,
+            or a dictionary of such parts.
+        what: the examples are, such as "texts".
+        wanted: what would do, for the error.
+
+    Raises:
+        ValueError: something else, lists of unequal length, or empty ones.
+    """
+    parts = source if isinstance(source, dict) else {"train": source}
+    if not isinstance(source, dict) and len(source) == 2 and all(map(_is_pair, source)):
+        parts = dict(zip(("train", "test"), source, strict=True))
+    known = "train" in parts and set(parts) <= set(PARTS)
+    check(known, "source", f"a dictionary with keys {list(parts)}", wanted)
+    for name, part in parts.items():
+        check(_is_pair(part), "source", f"{name} part: a {type(part).__name__}", wanted)
+        x, y = part
+        unequal = f"the {name} part has {len(x)} {what} and {len(y)} labels"
+        check(len(x) == len(y), "source", "lists of unequal length", unequal)
+        check(len(x), "source", "an empty list", f"the {name} part holds no {what}")
+    return parts
+
+
+def joined(parts: Mapping[str, tuple]) -> tuple[list, np.ndarray, dict[str, np.ndarray]]:
+    """Parts (examples, labels), one behind the other.
+
+    Returns:
+        All examples, all labels, and the places of the parts other than "train", by name.
+    """
+    examples, labels, given = [], [], {}
+    for name in (name for name in PARTS if name in parts):
+        x, y = parts[name]
+        if name != "train":
+            given[name] = np.arange(len(examples), len(examples) + len(x))
+        examples += list(x)
+        labels += list(y)
+    return examples, np.asarray(labels), given
+
+
+def _is_pair(part: Any) -> bool:
+    """Whether this is (examples, labels)."""
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        return False
+    return all(hasattr(v, "__len__") and not isinstance(v, str | bytes | dict) for v in part)
 
 
 def is_sequence(source: Any) -> bool:
@@ -156,6 +223,10 @@ def _is_part(source: object) -> bool:
 
 def _is_array(value: object) -> bool:
     return hasattr(value, "ndim")
+
+
+def _is_ragged(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "O"
 
 
 def _ndim(value: object) -> int:

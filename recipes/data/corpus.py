@@ -100,7 +100,8 @@ def load(
             text itself, which has more than one line.
         batch_size: windows in a batch.
         seed: of the training order.
-        level: of the tokens: "characters", "bytes", "bpe" or "words" (lower-cased).
+        level: of the tokens: "characters", "bytes", "bpe", "words" (lower-cased) or
+            "cased_words".
         vocabulary_size: most token ids, padding and unknown included; default: all, of "bpe"
             8,000. The tokenizer is made from the training part: what that lacks is unknown.
         min_count: words or characters rarer than this in the training part become unknown.

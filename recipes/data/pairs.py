@@ -234,8 +234,8 @@ def load(
             "validation" and "test". Files may be packed by gzip (.gz).
         batch_size: pairs in a batch.
         seed: of the dates, the splits and the order.
-        level: of the tokens: "words" (lower-cased), "characters", "bytes", "bpe"; "auto" takes
-            characters for dates, and otherwise bpe.
+        level: of the tokens: "words" (lower-cased), "cased_words", "characters", "bytes", "bpe";
+            "auto" takes characters for dates, and otherwise bpe.
         vocabulary_size: most token ids of a vocabulary, the four reserved ones (padding, unknown,
             start, end) included; default: all, of "bpe" 8,000.
         min_count: words or characters rarer than this in the training part become unknown.

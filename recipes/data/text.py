@@ -205,8 +205,9 @@ def load(
             a `tf.data.Dataset`. Files may be packed by gzip (.gz).
         batch_size: texts in a batch.
         seed: of the splits and of the order.
-        level: of the tokens: "words", "characters", "bytes", "bpe"; "auto" takes characters where
-            most letters are of a writing without spaces, such as Chinese, and words otherwise.
+        level: of the tokens: "words" (lower-cased), "cased_words", "characters", "bytes", "bpe";
+            "auto" takes characters where most letters are of a writing without spaces, such as
+            Chinese, and words otherwise.
         vocabulary_size: most token ids, padding and unknown included; default: all, of "bpe" 8,000.
         min_count: words or characters rarer than this in the training part become unknown.
         sequence_length: tokens of an example; default: what 99 % of the training texts need.
@@ -298,39 +299,15 @@ def _from_lists(source: Any, class_names: Sequence[str] | None, cache_bytes: int
         paths = all(isinstance(path, str | Path) for path in source.values())
         check(paths, "source", f"a dictionary with keys {list(source)}", WANTED)
         return _of_classes("files", {"train": {c: [p] for c, p in source.items()}}, False)
-    parts = source if isinstance(source, dict) else {"train": source}
-    if not isinstance(source, dict) and all(_is_pair(part) for part in source):
-        parts = dict(zip(("train", "test"), source, strict=False))
-    known = "train" in parts and set(parts) <= set(arrays.PARTS)
-    check(known, "source", f"a dictionary with keys {list(parts)}", WANTED)
-    for name, part in parts.items():
-        check(_is_pair(part), "source", f"{name} part: a {type(part).__name__}", WANTED)
-        x, y = part
-        wanted = f"the {name} part has {len(x)} texts and {len(y)} labels"
-        check(len(x) == len(y), "source", "lists of unequal length", wanted)
-        check(len(x), "source", "an empty list", f"the {name} part holds no texts")
-    return _labelled("lists", parts, class_names)
-
-
-def _is_pair(part: Any) -> bool:
-    """Whether this is (texts, labels)."""
-    if not isinstance(part, tuple | list) or len(part) != 2:
-        return False
-    return all(hasattr(v, "__len__") and not isinstance(v, str | bytes | dict) for v in part)
+    return _labelled("lists", arrays.labelled_lists(source, "texts", WANTED), class_names)
 
 
 def _labelled(
     name: str, parts: Mapping[str, Sequence], class_names: Sequence[str] | None = None
 ) -> Source:
     """Parts of (texts, labels) as one source."""
-    texts, labels, given = [], [], {}
-    for part in (p for p in arrays.PARTS if p in parts):
-        x, y = parts[part]
-        if part != "train":
-            given[part] = np.arange(len(texts), len(texts) + len(x))
-        texts += list(x)
-        labels += list(y)
-    y, names = labels_and_names(np.asarray(labels), class_names)
+    texts, labels, given = arrays.joined(parts)
+    y, names = labels_and_names(labels, class_names)
     wanted = "as good as every text has a label of its own; which column holds the labels?"
     check(len(names) <= max(2, len(y) / 2), "label", f"{len(names)} classes", wanted)
     x = np.empty(len(texts), object)

@@ -103,18 +103,21 @@ def kind_of(info: Any) -> str:
     """The kind of data that a set holds by its features.
 
     Raises:
-        ValueError: neither labelled images nor a table with a column to predict nor texts.
+        ValueError: neither labelled images or recordings nor a table with a column to predict nor
+            texts.
     """
     if _image_and_label(info):
         return "images"
     if _columns_and_target(info):
         return "tables"
-    texts, labels = _texts_and_labels(info)
+    if all(_of_types(info, "Audio", "ClassLabel")):
+        return "audio"
+    texts, labels = _of_types(info, "Text", "ClassLabel")
     if texts:
         return "text" if labels else "corpus"
     raise ValueError(
-        f"the data set {info.name!r} holds {', '.join(sorted(info.features))}; needs pictures with "
-        "a class label, columns of numbers with one to predict, or texts"
+        f"the data set {info.name!r} holds {', '.join(sorted(info.features))}; needs pictures or "
+        "recordings with a class label, columns of numbers with one to predict, or texts"
     )
 
 
@@ -173,11 +176,11 @@ def _columns_and_target(info: Any) -> tuple[dict[tuple, Any], str] | None:
     return (columns, target) if some else None
 
 
-def _texts_and_labels(info: Any) -> tuple[list[str], list[str]]:
-    """Keys of the features that are texts and class labels: the set's own choice, then by name."""
+def _of_types(info: Any, *types: str) -> tuple[list[str], ...]:
+    """Keys of the features of each type: the set's own choice, then by name."""
     import tensorflow_datasets as tfds
 
-    kinds = (tfds.features.Text, tfds.features.ClassLabel)
+    kinds = [getattr(tfds.features, name) for name in types]
     keys = [*(k for k in info.supervised_keys or () if isinstance(k, str)), *sorted(info.features)]
     keys = [key for key in dict.fromkeys(keys) if key in info.features]
     return tuple([k for k in keys if isinstance(info.features[k], kind)] for kind in kinds)
@@ -252,7 +255,7 @@ def read_texts(name: str, data_dir: str | None, text: str | None, label: str | N
     """
     built = builder(name, data_dir)
     info = built.info
-    texts, labels = _texts_and_labels(info)
+    texts, labels = _of_types(info, "Text", "ClassLabel")
     if not (texts and labels):
         _wrong(info, "text with a class label")
     for what, given, known in (("text", text, texts), ("label", label, labels)):
@@ -265,11 +268,44 @@ def read_texts(name: str, data_dir: str | None, text: str | None, label: str | N
     return _source(info, x, y.astype("int32"), parts, label)
 
 
+def read_audio(name: str, data_dir: str | None, label: str | None) -> Source:
+    """A set of recordings with a class each: x `recipes.data.audio.Recordings`, y int32.
+
+    Args:
+        name: of the set.
+        data_dir: where it is prepared.
+        label: class label to predict; by default the set's own choice, then the first.
+    """
+    from recipes.data.audio import Recordings, check_samples
+
+    built = builder(name, data_dir)
+    info = built.info
+    sounds, labels = _of_types(info, "Audio", "ClassLabel")
+    if not (sounds and labels):
+        _wrong(info, "recordings with a class label")
+    if label is not None and label not in labels:
+        raise unknown(f"label of {info.name}", label, labels)
+    key, label = sounds[0], label or labels[0]
+    records, y, parts = _read(info, label)
+    feature = info.features[key]
+    rate = feature.sample_rate or None  # 0 stands for none where it was stored
+    channels = (*feature.shape, 1)[1]
+
+    def read(number: int) -> tuple[np.ndarray, int | None]:
+        samples = _values(records.__getitems__([number])[0], key)
+        if samples.dtype.kind not in "if":
+            raise ValueError(f"the data set {info.name!r} stores {key!r} packed; needs samples")
+        samples = check_samples(samples, f"{info.name}, example {number}")
+        return samples.reshape(-1, channels).mean(axis=1), rate
+
+    return _source(info, Recordings(read, len(y)), y.astype("int32"), parts, label)
+
+
 def read_corpus(name: str, data_dir: str | None) -> tuple[dict[str, str], dict[str, str]]:
     """A set of texts without labels: the text of each part, and its licence and citation."""
     built = builder(name, data_dir)
     info = built.info
-    texts, labels = _texts_and_labels(info)
+    texts, labels = _of_types(info, "Text", "ClassLabel")
     if labels or not texts:
         _wrong(info, "corpus")
     found = {}
@@ -339,10 +375,19 @@ def _all(records: Any, chunk: int = 1024) -> Iterator[bytes]:
 
 def _value(record: bytes, key: str) -> Any:
     """The first value of one feature, as it is stored."""
+    return _stored(record, key)[0]
+
+
+def _values(record: bytes, key: str) -> np.ndarray:
+    """All values of one feature, as they are stored: int64, float32 or bytes."""
+    return np.array(_stored(record, key))
+
+
+def _stored(record: bytes, key: str) -> Any:
     from tensorflow_datasets.proto import tf_example_pb2
 
     feature = tf_example_pb2.Example.FromString(record).features.feature[key]
-    return getattr(feature, feature.WhichOneof("kind")).value[0]
+    return getattr(feature, feature.WhichOneof("kind")).value
 
 
 class TFRecords:

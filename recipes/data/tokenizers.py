@@ -9,6 +9,7 @@ Levels:
     words: lower-cased; punctuation and the endings n't, 's, 've, 're, 'd, 'll, 'm are tokens of
         their own, as in Kim 2014 (https://arxiv.org/abs/1408.5882), who also drops all that is
         neither Latin letter, digit nor one of ( ) , ! ? '; here it is kept.
+    cased_words: likewise, but in upper and lower case as they stand, as Kim 2014 reads TREC.
     bytes: the 256 bytes of UTF-8; nothing is unknown.
     bpe: byte-pair encoding of these bytes after Sennrich 2016 and GPT-2 (Radford 2019), by the
         `tokenizers` package; nothing is unknown.
@@ -29,7 +30,7 @@ from recipes.contract.arguments import check_vocabulary
 
 SPECIALS = ("padding", "unknown")
 SEQUENCE_SPECIALS = (*SPECIALS, "start", "end")
-LEVELS = ("words", "characters", "bytes", "bpe")
+LEVELS = ("words", "cased_words", "characters", "bytes", "bpe")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # what an unknown token is decoded to
 
 # Punctuation and symbols: ASCII, Latin-1, Arabic, Devanagari, general, currencies, CJK, full-width.
@@ -41,7 +42,7 @@ _MARKS = (
 )
 _ENDING = r"(?:n't|'(?:s|ve|re|d|ll|m))"
 _WORD = re.compile(rf"{_ENDING}(?![^\s{_MARKS}])|[^\s{_MARKS}]+?(?=n't(?![^\s{_MARKS}]))"
-                   rf"|[^\s{_MARKS}]+|[{_MARKS}]")  # fmt: skip
+                   rf"|[^\s{_MARKS}]+|[{_MARKS}]", re.IGNORECASE)  # fmt: skip
 # Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces between words.
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -160,17 +161,26 @@ class CharacterTokenizer(Tokenizer):
         return text
 
 
-class WordTokenizer(Tokenizer):
-    """Lower-cased words and punctuation marks; `decode` spaces them as English does."""
+class CasedWordTokenizer(Tokenizer):
+    """Words and punctuation marks; `decode` spaces them as English does."""
+
+    level = "cased_words"
+
+    def _split(self, text: str) -> list[str]:
+        return _WORD.findall(text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+
+    def _join(self, tokens: Sequence[str]) -> str:
+        text = re.sub(rf" (?=[.,!?;:)\]}}%]|(?i:{_ENDING})(?: |$))", "", " ".join(tokens))
+        return re.sub(r"(?<=[(\[{]) ", "", text)
+
+
+class WordTokenizer(CasedWordTokenizer):
+    """Likewise, lower-cased."""
 
     level = "words"
 
     def _split(self, text: str) -> list[str]:
-        return _WORD.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
-
-    def _join(self, tokens: Sequence[str]) -> str:
-        text = re.sub(rf" (?=[.,!?;:)\]}}%]|{_ENDING}(?: |$))", "", " ".join(tokens))
-        return re.sub(r"(?<=[(\[{]) ", "", text)
+        return super()._split(text.lower())
 
 
 class ByteTokenizer(Tokenizer):
@@ -268,7 +278,16 @@ class BPETokenizer(Tokenizer):
         return {**super().get_config(), "merges": self.merges}
 
 
-_CLASSES = {c.level: c for c in (WordTokenizer, CharacterTokenizer, ByteTokenizer, BPETokenizer)}
+_CLASSES = {
+    made.level: made
+    for made in (
+        WordTokenizer,
+        CasedWordTokenizer,
+        CharacterTokenizer,
+        ByteTokenizer,
+        BPETokenizer,
+    )
+}
 
 
 def from_config(config: Mapping[str, Any]) -> Tokenizer:
@@ -311,7 +330,7 @@ def train(
 
     Args:
         texts: any.
-        level: "words", "characters", "bytes" or "bpe".
+        level: one of `LEVELS`.
         vocabulary_size: most ids, the reserved ones included: the most frequent words or
             characters stay; of "bpe" the number of ids to reach, default 8,000.
         min_count: words or characters that occur less often become unknown.

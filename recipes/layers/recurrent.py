@@ -178,8 +178,10 @@ def _network(
         made = layer(n, return_sequences=whole, stateful=stateful, name=f"layer_{i}")
         made = layers.Bidirectional(made, name=f"both_{i}") if bidirectional else made
         x = made(x)
+        # Behind the maximum: among dropped and scaled steps it would be larger in training.
+        if pooling == "max" and i == len(units) - 1 and not each_step:
+            x = MaxOverTime(name="max")(x)
         x = layers.Dropout(dropout_rate)(x) if dropout_rate else x
-    x = MaxOverTime(name="max")(x) if pooling == "max" and not each_step else x
     if task in OF_CLASSES:
         return inputs, layers.Dense(num_classes, dtype="float32", name="logits")(x)
     count = num_targets * (horizon if task == "forecasting" else 1)

@@ -1,4 +1,4 @@
-"""Plots of what a network says of sequences: forecasts of a series, classes of texts."""
+"""Plots of what a network says of sequences: forecasts of a series, classes of texts and sounds."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pictures(model: "keras.Model", data: "Data") -> dict[str, Figure]:
-    """Of a model on the test part: "forecasts" of a series, the "confusion_matrix" of texts."""
+    """Of a model on the test part: "forecasts" of a series, the "confusion_matrix" of classes."""
     x, y = data.test.arrays()
     outputs = np.asarray(model.predict(x, batch_size=128, verbose=0))
     if data.kind != "series":

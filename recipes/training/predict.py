@@ -21,8 +21,8 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
     Args:
         run: a run directory.
         inputs: an array or a pandas frame of raw inputs (as `load_data` took them); a path, or a
-            list of paths, to pictures, to folders of pictures, to CSV or Parquet files, or to text
-            files; or, for a model that reads, a text or a list of texts.
+            list of paths, to pictures or .wav files, to folders of these, to CSV or Parquet files,
+            or to text files; or, for a model that reads, a text or a list of texts.
         batch_size: inputs at a time.
 
     Returns:
@@ -88,15 +88,18 @@ def _read(paths: list[Path], kind: str, transform: Any) -> tuple[list, np.ndarra
     """Names of the inputs and their model inputs."""
     for path in paths:
         check(path.exists(), "inputs", str(path), "no such file or folder")
-    if kind not in ("images", "patterns"):
+    if kind not in ("images", "patterns", "audio"):
         x = transform.read_files(paths)
         return list(range(len(x))), x
     from recipes.data.pictures import EXTENSIONS
 
+    what, extensions = "pictures", EXTENSIONS
+    if kind == "audio":
+        what, extensions = ".wav files", (".wav",)
     files = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in EXTENSIONS)
-        check(path.is_file() or inside, "inputs", str(path), "holds no pictures")
+        inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in extensions)
+        check(path.is_file() or inside, "inputs", str(path), f"holds no {what}")
         files += [path] if path.is_file() else inside
     return [str(file) for file in files], transform.read_files(files)
 
@@ -104,7 +107,7 @@ def _read(paths: list[Path], kind: str, transform: Any) -> tuple[list, np.ndarra
 def _raw(inputs: Any, kind: str, transform: Any) -> Any:
     """An array or a frame as the transform takes it."""
     names = [*transform.numbers, *transform.categories] if kind == "tables" else []
-    if kind in TEXTS:
+    if kind in (*TEXTS, "audio"):
         return inputs  # which the transform checks
     if kind == "series":
         names = transform.columns

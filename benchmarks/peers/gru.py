@@ -1,0 +1,5 @@
+"""GRU networks of PyTorch's own layers; see `rnn.py`."""
+
+from peers.rnn import both
+
+CASES = both("gru", "gru", "GRU")
