@@ -37,7 +37,7 @@ from recipes.training.unsupervised import Unsupervised
 
 KINDS = ("images",)
 OBJECTIVE = ("val_loss", "min")
-EPOCHS = 20
+EPOCHS = 12
 
 SCHEDULES = ("linear", "cosine")
 PREDICTIONS = ("noise", "image", "velocity")
@@ -552,7 +552,7 @@ def build_model(
     return model
 
 
-def load_data(source: object = "digits", *, batch_size: int = 32, seed: int = 0, **options):
+def load_data(source: object = "digits", *, batch_size: int = 60, seed: int = 0, **options):
     """1,797 digits of 8x8 pixels, a TensorFlow Datasets name, a folder of pictures, or arrays.
 
     See `recipes.data.images.load` for all sources and options; labels are needed for a
@@ -562,7 +562,8 @@ def load_data(source: object = "digits", *, batch_size: int = 32, seed: int = 0,
         `Data` of x float32 (n, height, width, channels) in [0, 1], and labels int32 (n,) where
         there are any.
     """
-    return load_unit(source, KINDS, batch_size=batch_size, seed=seed, **options)
+    data = load_unit(source, KINDS, batch_size=batch_size, seed=seed, **options)
+    return data.in_whole_batches()
 
 
 def search_space(hp) -> dict:
@@ -573,7 +574,7 @@ def search_space(hp) -> dict:
         "schedule": hp.Choice("schedule", list(SCHEDULES), default="cosine"),
         "dropout_rate": hp.Float("dropout_rate", 0.0, 0.3, step=0.1, default=0.0),
         "learning_rate": hp.Float("learning_rate", 1e-4, 5e-3, sampling="log", default=3e-3),
-        "batch_size": hp.Choice("batch_size", [16, 32, 64, 128], default=32),
+        "batch_size": hp.Choice("batch_size", [15, 30, 60, 120], default=60),
     }
 
 

@@ -41,7 +41,7 @@ from recipes.training.unsupervised import Unsupervised, beside
 
 KINDS = ("images",)
 OBJECTIVE = ("val_frechet_pixels", "min")
-EPOCHS = 20
+EPOCHS = 12
 NO_FALLING_LOSS = "the two losses pull against each other: neither falls when all goes well"
 
 # (discriminator's, generator's) loss of each example, from the logits of real and of fake ones.
@@ -557,7 +557,8 @@ def load_data(source: object = "mnist5k", *, batch_size: int = 16, seed: int = 0
     Returns:
         `Data` of x float32 (n, height, width, channels) in [0, 1], and labels int32 (n,) if any.
     """
-    return load_unit(source, KINDS, batch_size=batch_size, seed=seed, **options)
+    data = load_unit(source, KINDS, batch_size=batch_size, seed=seed, **options)
+    return data.in_whole_batches()
 
 
 def search_space(hp) -> dict:

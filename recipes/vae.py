@@ -356,7 +356,7 @@ def load_data(
         `Data` of x float32 (n, height, width, channels) in [0, 1].
     """
     options = {"batch_size": batch_size, "seed": seed, "binarize": binarize, **options}
-    return load_unit(source, KINDS, **options)
+    return load_unit(source, KINDS, **options).in_whole_batches()
 
 
 def search_space(hp) -> dict:

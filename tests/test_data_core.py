@@ -381,3 +381,20 @@ def test_long_values_are_not_shown_in_full():
     assert short(list(range(1000))) == "[1,000 values]"
     assert short((28, 28, 1)) == "(28, 28, 1)"
     assert short("lenet5") == "'lenet5'"
+
+
+def test_whole_batches_leave_out_others_in_each_epoch():
+    part = batches_of(n=99, batch_size=16, shuffle=True)  # 50 of them
+    loaded = data.core.Data("x", "tables", part, None, part.first(5), {}, None)
+    whole = loaded.in_whole_batches()
+    assert whole.test is loaded.test and whole.sizes == loaded.sizes
+    epochs = []
+    for _ in range(2):
+        found = [y for _, y in whole.train]
+        assert [len(y) for y in found] == [16, 16, 16]
+        epochs.append(np.concatenate(found).tolist())
+        whole.train.on_epoch_end()
+    assert epochs[0] == np.concatenate([y for _, y in part]).tolist()[:48]  # the same order
+    assert set(epochs[0]) != set(epochs[1])
+    assert [len(y) for _, y in whole.with_batch_size(64).train] == [50]  # too few for one
+    assert sum(len(y) for _, y in whole.train.first(20)) == 20

@@ -38,6 +38,7 @@ class Batches(keras.utils.PyDataset):
         shuffle: a new order in each epoch.
         seed: of the order.
         workers: threads that prepare batches; 1 is fastest for arrays in memory.
+        whole: leave out what fills no batch, others in each epoch.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class Batches(keras.utils.PyDataset):
         shuffle: bool = False,
         seed: int = 0,
         workers: int = 1,
+        whole: bool = False,
     ):
         super().__init__(workers=workers)
         check_vocabulary({"batch_size": batch_size, "seed": seed})
         self.x, self.y, self.indices, self.transform = x, y, indices, transform
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.whole = whole
         self.epoch = 0
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -80,6 +83,8 @@ class Batches(keras.utils.PyDataset):
         return self._order[1]
 
     def __len__(self) -> int:
+        if self.whole and self.size >= self.batch_size:
+            return self.size // self.batch_size
         return math.ceil(self.size / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
@@ -99,12 +104,12 @@ class Batches(keras.utils.PyDataset):
 
     def first(self, count: int) -> "Batches":
         """The first examples of this part, in stored order, as a part of their own."""
-        return type(self)(**{**self._arguments(), "indices": self.indices[:count]})
+        return type(self)(**{**self._arguments(), "indices": self.indices[:count], "whole": False})
 
     def _arguments(self) -> dict[str, Any]:
         """Those of the constructor."""
         names = ("x", "y", "indices", "transform", "batch_size", "shuffle", "seed", "workers")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*names, "whole")}
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All examples at once, transformed, in their stored order: (x, y)."""
@@ -152,6 +157,11 @@ class Data:
         """The same data in batches of another size."""
         parts = {name: part.with_batch_size(batch_size) for name, part in self._parts.items()}
         return replace(self, **parts)
+
+    def in_whole_batches(self) -> "Data":
+        """The same data, trained on in whole batches alone: XLA compiles each size anew."""
+        train = type(self.train)(**{**self.train._arguments(), "whole": True})
+        return replace(self, train=train)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
