@@ -80,6 +80,7 @@ class Autoencoder(Unsupervised):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Reconstruction loss of a batch, plus the penalties."""
+        x = ops.convert_to_tensor(x)  # `train_on_batch` may give an array
         z = self.encoder(self.spoil(x), training=training)
         logits = self.decoder(z, training=training)
         error = ops.sum(ops.square(ops.sigmoid(logits) - x), (1, 2, 3))

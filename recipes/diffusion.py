@@ -29,6 +29,7 @@ from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
 from recipes.data.images import load_unit
+from recipes.layers.attention import attend
 from recipes.layers.compiled import compiled
 from recipes.training import averages
 from recipes.training.compilation import choose_jit
@@ -119,7 +120,7 @@ class PixelAttention(layers.Layer):
         _, height, width, channels = x.shape
         qkv = ops.reshape(self.qkv(self.norm(x)), (-1, height * width, 3, channels))
         q, k, v = (qkv[:, :, i : i + 1] for i in range(3))  # (n, pixels, 1 head, channels)
-        h = ops.dot_product_attention(q, k, v)
+        h = attend(q, k, v)
         return x + self.out(ops.reshape(h, (-1, height, width, channels)))
 
 

@@ -104,7 +104,9 @@ class Batches(keras.utils.PyDataset):
 
     def first(self, count: int) -> "Batches":
         """The first examples of this part, in stored order, as a part of their own."""
-        return type(self)(**{**self._arguments(), "indices": self.indices[:count], "whole": False})
+        arguments = {**self._arguments(), "indices": self.indices[:count]}
+        arguments.pop("whole", None)  # all of them are looked at
+        return type(self)(**arguments)
 
     def _arguments(self) -> dict[str, Any]:
         """Those of the constructor."""

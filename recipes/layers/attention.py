@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from recipes.training.precision import devices
+
 
 def attend(
     q: Any,
@@ -43,7 +45,7 @@ def attend(
         (n, t, heads, d_v), or a pair with the weights.
     """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    if bias is None and dropout is None and not return_weights:
+    if bias is None and dropout is None and not return_weights and _has_fused(q.dtype):
         return ops.dot_product_attention(q, k, v, mask=mask, scale=scale, is_causal=causal)
     scores = ops.cast(ops.einsum("nqhd,nkhd->nhqk", q, k), "float32") * scale
     scores = scores if bias is None else scores + ops.cast(bias, "float32")
@@ -56,6 +58,13 @@ def attend(
     seen = weights if dropout is None else dropout(weights, training=True)
     found = ops.einsum("nhqk,nkhd->nqhd", ops.cast(seen, v.dtype), v)
     return (found, weights) if return_weights else found
+
+
+def _has_fused(dtype: Any) -> bool:
+    """Whether Keras's fused operation works here: on CPUs JAX's has no float16."""
+    if keras.backend.backend() != "jax" or keras.backend.standardize_dtype(dtype) != "float16":
+        return True
+    return devices()[0].kind != "cpu"
 
 
 def causal_mask(queries: Any, keys: Any, start: Any = 0) -> Any:
