@@ -553,6 +553,7 @@ def load_data(source: object = "mnist5k", *, batch_size: int = 16, seed: int = 0
     """5,000 of MNIST's digits, a TensorFlow Datasets name, a folder of pictures, or arrays.
 
     See `recipes.data.images.load` for all sources and options; only `conditional` needs labels.
+    Batches are whole: the examples left over, others in each epoch, are left out.
 
     Returns:
         `Data` of x float32 (n, height, width, channels) in [0, 1], and labels int32 (n,) if any.

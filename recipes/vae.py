@@ -350,7 +350,7 @@ def load_data(
     See `recipes.data.images.load` for all sources and options. The values become 0 or 1, each
     drawn once with the grey value as its probability; `binarize=None` leaves them grey, which is
     for the "gaussian" likelihood: a Bernoulli p(x|z) is no density of grey values, and its loss
-    not in nats.
+    not in nats. Batches are whole: the examples left over, others in each epoch, are left out.
 
     Returns:
         `Data` of x float32 (n, height, width, channels) in [0, 1].

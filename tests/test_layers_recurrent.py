@@ -230,3 +230,18 @@ BAD = [
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         gru.build_model(**{"input_shape": (8, 3), **arguments})
+
+
+@pytest.mark.parametrize("pooling", ["max", "last"])
+def test_dropout_does_not_shift_the_pooled_features(pooling):
+    """What the head gets in training is on average what it gets in use; a maximum over steps that
+    dropout has scaled would be larger."""
+    options = {"pooling": pooling, "dropout_rate": 0.5, "units": (16,), "seed": 0}
+    model = shaken(gru.build_model("tiny", input_shape=(20, 3), num_classes=4, **options), 1.0)
+    x = windows(6, 20, 3)
+    drawn = keras.ops.convert_to_numpy(model(np.tile(x, (500, 1, 1)), training=True))
+    drawn = drawn.reshape(500, 6, 4)
+    error = drawn.std(axis=0) / np.sqrt(len(drawn))
+    shift = drawn.mean(axis=0) - model.predict(x, verbose=0)
+    assert (error > 0).all()
+    assert np.abs(shift / error).max() < 5

@@ -134,7 +134,7 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
             return kind
     data_dir = options.get("data_dir")
     if not tfds.is_prepared(source, data_dir):
-        if "audio" in kinds and audio.has_wav(Path(source)):
+        if "audio" in kinds and audio.has_recordings(Path(source)):
             return "audio"
         if Path(source).is_dir():
             return first("images", "text", "corpus", "audio")

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from recipes.contract import check
-from recipes.data import arrays, tfds
+from recipes.data import arrays, folders, tfds
 from recipes.data.core import Data, Source, assemble, check_options, labels_and_names, split
-from recipes.data.pictures import PARTS, WORKERS
+from recipes.data.pictures import WORKERS
 
+EXTENSIONS = (".wav",)
 FLOOR = 1e-6  # added to a band's power; a full-scale tone has about 1e3
 SHARE = 99  # per cent of the training recordings that the default length does not cut
 TINY = 1e-3  # stands for 0 in a frame whose bands are all at their means
@@ -408,46 +409,16 @@ def _labelled(
 
 def _from_folder(folder: Path) -> Source:
     """A sub-folder a class, or parts (`train`, `validation`, `test`) of such."""
-    part_of_name = {name: part for part, names in PARTS.items() for name in names}
-    parts = {part_of_name.get(p.name.lower(), p.name): p for p in _sub_folders(folder)}
-    if "train" not in parts or set(parts) - set(PARTS):
-        parts = {"train": folder}
-    names = [p.name for p in _sub_folders(parts["train"])]
-    if len(names) < 2:
-        raise ValueError(
-            f"{parts['train']}: found {len(names)} sub-folder(s); needs one sub-folder a class, at "
-            "least two, with .wav files in them"
-        )
-    found = {}
-    for part, root in parts.items():
-        paths, labels = [], []
-        for path in _sub_folders(root):
-            if path.name not in names:
-                raise ValueError(f"{path}: a class that the training part does not have: {names}")
-            files = wav_files(path)
-            if not files:
-                raise ValueError(f"{path}: no .wav files")
-            paths += files
-            labels += [path.name] * len(files)
-        if not paths:
-            raise ValueError(f"{root}: no .wav files")
-        found[part] = (paths, labels)
-    return _labelled(folder.resolve().name, found, names)
+    found = folders.read_classes(folder, EXTENSIONS, ".wav files")
+    parts = {}
+    for part, classes in found.items():
+        paths = [path for files in classes.values() for path in files]
+        parts[part] = (paths, [name for name, files in classes.items() for _ in files])
+    return _labelled(folder.resolve().name, parts, list(found["train"]))
 
 
-def has_wav(path: Path) -> bool:
+def has_recordings(path: Path) -> bool:
     """Whether this is a .wav file or a folder with such."""
-    return bool(wav_files(path)) if path.is_dir() else path.suffix.lower() == ".wav"
-
-
-def wav_files(folder: Path) -> list[Path]:
-    """The .wav files of a folder and those below it, in order of their names."""
-    here = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix.lower() == ".wav"]
-    here = [p for p in here if not p.name.startswith(".")]
-    return here + [p for inner in _sub_folders(folder) for p in wav_files(inner)]
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    """Those that are not hidden."""
-    found = (p for p in sorted(folder.iterdir()) if p.is_dir())
-    return [p for p in found if not p.name.startswith((".", "__"))]
+    if path.is_dir():
+        return bool(folders.files_below(path, EXTENSIONS))
+    return path.suffix.lower() in EXTENSIONS

@@ -10,13 +10,9 @@ from typing import Any
 import numpy as np
 
 from recipes.data.core import Source
+from recipes.data.folders import read_classes
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-PARTS = {  # names of sub-folders that are parts of a data set
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
 DEFAULT_SIZE = (64, 64)  # where pictures differ in size
 GREY_MODES = ("1", "L", "LA", "La")  # Pillow's; and "I...", which is 16 bits
 WORKERS = 4  # threads that read pictures; Pillow decodes without holding the interpreter
@@ -98,19 +94,6 @@ class Pictures:
         return pixels
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """All picture files below a folder, in order of their names; hidden ones are left out."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if _is_hidden(path):
-            continue
-        if path.is_dir():
-            found += find_pictures(path)
-        elif path.suffix.lower() in EXTENSIONS:
-            found.append(path)
-    return found
-
-
 def read_folder(
     folder: Path,
     image_size: tuple[int, int] | None,
@@ -123,28 +106,13 @@ def read_folder(
 
     Where labels are not needed, pictures that lie in no sub-folders have none.
     """
-    part_of_name = {name: part for part, names in PARTS.items() for name in names}
-    parts = {part_of_name.get(p.name.lower(), p.name): p for p in _sub_folders(folder)}
-    if "train" not in parts or set(parts) - set(PARTS) or len(parts) < len(_sub_folders(folder)):
-        parts = {"train": folder}
-    names = [p.name for p in _sub_folders(parts["train"])]
-    if len(names) < 2:
-        if labelled:
-            raise ValueError(
-                f"{parts['train']}: found {len(names)} sub-folder(s); needs one sub-folder a "
-                "class, at least two, with the pictures in them"
-            )
-        names = []
+    found = read_classes(folder, EXTENSIONS, "pictures", labelled)
+    names = [name for name in found["train"] if name]
     paths, labels, part_of = [], [], []
-    for part, root in parts.items():
-        for path in _sub_folders(root) if names else [root]:
-            if names and path.name not in names:
-                raise ValueError(f"{path}: a class that the training part does not have: {names}")
-            files = find_pictures(path)
-            if not files:
-                raise ValueError(f"{path}: no pictures; known types: {', '.join(EXTENSIONS)}")
+    for part, classes in found.items():
+        for name, files in classes.items():
             paths += files
-            labels += [names.index(path.name) if names else 0] * len(files)
+            labels += [names.index(name) if names else 0] * len(files)
             part_of += [part] * len(files)
 
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -178,14 +146,16 @@ def read_folder(
     y = np.array([labels[i] for i in good], "int32")
     for label, name in enumerate(names):
         if label not in y:
-            raise ValueError(f"{parts['train'] / name}: no readable picture; needs at least one")
+            raise ValueError(
+                f"{found['train'][name][0].parent}: no readable picture; needs at least one"
+            )
 
     def read_some(numbers: Sequence[int]) -> list[np.ndarray]:
         return [read_picture(paths[i], image_size, channels) for i in numbers]
 
     x = Pictures(read_some, len(paths), image_size, channels) if pixels is None else pixels
     part_of = np.array([part_of[i] for i in good])
-    given = {name: np.flatnonzero(part_of == name) for name in parts if name != "train"}
+    given = {name: np.flatnonzero(part_of == name) for name in found if name != "train"}
     labels = (y, tuple(names)) if names else (None, None)
     return Source(folder.resolve().name, x, *labels, **given)
 
@@ -195,14 +165,6 @@ def _report(errors: list[str], on_corrupt: str) -> None:
     if on_corrupt == "error":
         raise ValueError(f"{message}; repair or remove it, or pass on_corrupt='skip'")
     warnings.warn(f"skipped {message}", stacklevel=4)
-
-
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith((".", "__"))  # .DS_Store, ._photo.jpg, __MACOSX
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not _is_hidden(p))
 
 
 def _look(path: Path) -> tuple[tuple[int, int], bool] | None:

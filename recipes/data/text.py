@@ -15,9 +15,8 @@ import numpy as np
 
 from recipes.contract import check, unknown
 from recipes.contract.arguments import check_vocabulary
-from recipes.data import arrays, tables, tfds, tokenizers
+from recipes.data import arrays, folders, tables, tfds, tokenizers
 from recipes.data.core import Data, Source, assemble, check_options, labels_and_names, split
-from recipes.data.pictures import PARTS
 
 # Latin letters alone, so that the writing does not give the language away.
 LANGUAGES = ("cs", "da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pl", "pt", "sv", "tr")
@@ -361,13 +360,10 @@ def _from_file(path: Path, text: str | None, label: str | None) -> Source:
 
 def _from_folder(folder: Path) -> Source:
     """A sub-folder or a file a class, or parts of such."""
-    part_of_name = {name: part for part, names in PARTS.items() for name in names}
-    parts = {part_of_name.get(p.name.lower(), p.name): p for p in _visible(folder, True)}
-    if "train" not in parts or set(parts) - set(PARTS):
-        parts = {"train": folder}
+    parts = folders.parts_of(folder, _visible(folder, True))
     by_folder = bool(_visible(parts["train"], True))
     found: dict[str, dict[str, list[Path]]] = {}
-    for part, root in sorted(parts.items(), key=lambda item: arrays.PARTS.index(item[0])):
+    for part, root in parts.items():
         if by_folder:
             classes = {p.name: text_files(p) for p in _visible(root, True)}
         else:
@@ -386,9 +382,9 @@ def _from_folder(folder: Path) -> Source:
     return _of_classes(folder.resolve().name, found, by_folder)
 
 
-def _visible(folder: Path, folders: bool) -> list[Path]:
-    """What lies in a folder, folders or files, hidden ones and notes about the data aside."""
-    found = (p for p in sorted(folder.iterdir()) if p.is_dir() == folders)
+def _visible(folder: Path, directories: bool) -> list[Path]:
+    """What lies in a folder, directories or files, hidden ones and notes about the data aside."""
+    found = (p for p in sorted(folder.iterdir()) if p.is_dir() == directories)
     notes = ("readme", "license", "licence")
     return [
         p

@@ -91,14 +91,15 @@ def _read(paths: list[Path], kind: str, transform: Any) -> tuple[list, np.ndarra
     if kind not in ("images", "patterns", "audio"):
         x = transform.read_files(paths)
         return list(range(len(x))), x
-    from recipes.data.pictures import EXTENSIONS
+    from recipes.data import audio, pictures
+    from recipes.data.folders import files_below
 
-    what, extensions = "pictures", EXTENSIONS
+    what, extensions = "pictures", pictures.EXTENSIONS
     if kind == "audio":
-        what, extensions = ".wav files", (".wav",)
+        what, extensions = ".wav files", audio.EXTENSIONS
     files = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in extensions)
+        inside = files_below(path, extensions) if path.is_dir() else []
         check(path.is_file() or inside, "inputs", str(path), f"holds no {what}")
         files += [path] if path.is_file() else inside
     return [str(file) for file in files], transform.read_files(files)
