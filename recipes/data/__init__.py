@@ -1,8 +1,8 @@
 """Data for every family: one `Data` from an embedded set, a TensorFlow Datasets name, or your own.
 
 A kind of data is one module here (`images`, `tables`, `patterns`, `series`, `text`, `corpus`,
-`pairs`, `audio`) with `EMBEDDED` (name to reader), `load(source, **options) -> Data`, and
-`TRANSFORM`, the class that prepares its examples.
+`pairs`, `audio`, `environments`) with `EMBEDDED` (name to reader), `load(source, **options) ->
+Data`, and `TRANSFORM`, the class that prepares its examples.
 """
 
 import importlib
@@ -14,7 +14,9 @@ from typing import Any
 
 from recipes.contract import unknown
 
-KINDS = ("images", "tables", "patterns", "series", "text", "corpus", "pairs", "audio")
+KINDS = (
+    "images", "tables", "patterns", "series", "text", "corpus", "pairs", "audio", "environments",
+)  # fmt: skip
 
 
 def module_of(kind: str) -> ModuleType:
@@ -104,8 +106,10 @@ def _is_text(source: str, kinds: Sequence[str]) -> bool:
 
 def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> str:
     """The kind of data that a source holds."""
-    from recipes.data import arrays, audio, tables, tfds
+    from recipes.data import arrays, audio, environments, tables, tfds
 
+    if "environments" in kinds and callable(source):
+        return "environments"
     fitting = [kind for kind in kinds if set(options) <= set(options_of((kind,)))]
 
     def first(*held: str) -> str:
@@ -133,6 +137,8 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
         if source in module_of(kind).EMBEDDED:
             return kind
     data_dir = options.get("data_dir")
+    if "environments" in kinds and environments.is_name(source):
+        return "environments"
     if not tfds.is_prepared(source, data_dir):
         if "audio" in kinds and audio.has_recordings(Path(source)):
             return "audio"
