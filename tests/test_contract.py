@@ -23,6 +23,7 @@ import recipes
 from recipes.contract import describe, families, family
 from recipes.contract.arguments import VOCABULARY
 from recipes.data.core import Batches, Data
+from recipes.training.compilation import create_variables
 from recipes.training.unsupervised import Unsupervised
 
 ROOT = Path(recipes.__file__).parent
@@ -59,6 +60,7 @@ def tiny(name: str, data: Data, **arguments) -> keras.Model:
     model = family(name).build_model("tiny", **{**data.spec, "seed": 1, **arguments})
     if keras.backend.backend() == "tensorflow":
         model.jit_compile = False  # XLA's compilation would be most of this file's time
+    create_variables(model, some(data.train)[0])  # and tracing twice much of the rest
     return model
 
 

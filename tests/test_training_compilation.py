@@ -37,6 +37,19 @@ def test_models_that_xla_cannot_compile_are_not_compiled_where_auto_says_yes(mon
     assert not attention.build_model("tiny", **sizes).jit_compile
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="traces are TensorFlow's")
+@pytest.mark.parametrize("family", [cnn, vae])
+def test_a_step_is_traced_once(family):
+    data = family.load_data("digits", batch_size=60)
+    model = family.build_model("tiny", **data.spec)
+    compilation.create_variables(model, data.train[0])
+    traces, compute_loss = [], model.compute_loss
+    model.compute_loss = lambda *args, **kwargs: traces.append(1) or compute_loss(*args, **kwargs)
+    model.fit(data.train.first(120), epochs=2, verbose=0)
+    assert len(traces) == 1
+    assert model.optimizer.iterations == 4
+
+
 def test_a_loaded_model_follows_this_machine(tmp_path):
     model = small()
     usual = model.jit_compile

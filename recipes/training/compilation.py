@@ -1,4 +1,6 @@
-"""Whether a model's steps are compiled by XLA."""
+"""How a model's steps are compiled: once, and by XLA where that pays."""
+
+from typing import Any
 
 import keras
 
@@ -22,3 +24,18 @@ def choose_jit(model: keras.Model) -> None:
     else:
         pays = tensorflow and getattr(model, "xla_on_cpu", False)
         model.jit_compile = True if pays and XLA_ON_CPU else None  # None: Keras asks "auto" again
+
+
+def create_variables(model: keras.Model, batch: tuple[Any, ...] | None = None) -> None:
+    """Create what a training step would create: TensorFlow traces such a step a second time.
+
+    Args:
+        model: a compiled model.
+        batch: of the data, for loss and metrics; models with a `fit` of their own have their own.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return  # where Keras does it
+    if model.optimizer is not None and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    if batch is not None and type(model).fit is keras.Model.fit:
+        model._symbolic_build(data_batch=batch)

@@ -17,6 +17,7 @@ from recipes.contract import check, family, unknown
 from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Batches, Data
 from recipes.training import checkpoints
+from recipes.training.compilation import create_variables
 from recipes.training.precision import choose, policy
 from recipes.training.runs import (
     Recorder,
@@ -226,6 +227,7 @@ def _fit(
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     data.train.epoch = recorder.epoch
+    create_variables(model, data.train[0])
     if recorder.epoch < config["epochs"] and not recorder.stopped:
         try:
             model.fit(

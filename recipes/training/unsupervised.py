@@ -9,6 +9,7 @@ from keras import ops
 
 from recipes.contract import check
 from recipes.contract.arguments import check_vocabulary
+from recipes.training.compilation import create_variables
 
 
 def beside(x: Any, condition: Any) -> Any:
@@ -73,6 +74,7 @@ class Unsupervised(keras.Model):
             ValueError: the first examples have another shape, or values outside of `value_range`.
         """
         self.check_examples(x)
+        create_variables(self)
         return super().fit(x, *args, **kwargs)
 
     def check_examples(self, x: Any) -> None:

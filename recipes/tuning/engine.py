@@ -24,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from recipes.contract import check
 from recipes.data.core import Data
+from recipes.training.compilation import create_variables
 from recipes.training.precision import policy
 from recipes.training.runs import write_json
 
@@ -98,6 +99,7 @@ class FamilyModel(keras_tuner.HyperModel):
             own.append(keras.callbacks.EarlyStopping(name, patience=self.patience, mode=mode))
         kwargs = {"epochs": arguments.get("epochs", self.epochs), **kwargs}
         with policy(self.precision):
+            create_variables(model, data.train[0])
             return model.fit(
                 data.train,
                 validation_data=data.validation,
