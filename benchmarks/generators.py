@@ -145,8 +145,8 @@ def rbm(seed: int) -> dict:
     }
 
 
-def dbn(seed: int, pretrain_epochs: int = 5) -> dict:
-    """Accuracy of 500-500-2000 units, 5 epochs of pre-training each and 20 of fine-tuning."""
+def dbn(seed: int, pretrain_epochs: int = 15) -> dict:
+    """Accuracy of 500-500-2000 units, 15 epochs of pre-training each and 20 of fine-tuning."""
     import keras
 
     from recipes import dbn as family
