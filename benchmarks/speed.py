@@ -34,6 +34,7 @@ NEEDS = {
     "transformers": "transformers",
     "diffusers": "diffusers",
     "scikit-learn": "sklearn",
+    "stable-baselines3": "stable_baselines3",
 }
 PARTS = {"train": "training step", "predict": "inference", "generate": "generation"}
 CASES = peers.cases()
@@ -108,8 +109,9 @@ def compare(name: str, backend: str, device: str, rounds: int) -> list[dict]:
         "scikit-learn",
         "diffusers",
         "transformers",
+        "stable-baselines3",
     )
-    installed = [p for p in packages if importlib.util.find_spec(p.replace("scikit-", "sk"))]
+    installed = [p for p in packages if importlib.util.find_spec(NEEDS.get(p, p))]
     common = {
         "name": name, "backend": backend, "device": device,
         "input_shape": case.input_shape, "batch_size": case.batch_size, "steps": case.steps,

@@ -24,6 +24,13 @@ from recipes.contract import check, describe, families, family, unknown
 
 PAUSED = 130  # the exit code of a program that Ctrl-C ended
 ROOT = Path(__file__).parent
+# How an input of `recipes predict` is written, for a kind of data.
+INPUTS = {
+    "images": "PICTURE.png",
+    "patterns": "PICTURE.png",
+    "audio": "RECORDING.wav",
+    "environments": "OBSERVATIONS.npy",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +112,10 @@ def _parser() -> _Parser:
     predict = command("predict", _predict, "predict from a run")
     predict.add_argument("run_dir", metavar="RUN", help="a run directory")
     predict.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="pictures, recordings, folders, tables, texts"
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="pictures, recordings, folders, tables, texts ...",
     )
     predict.add_argument("--top", type=int, default=1, help="classes shown for each input")
 
@@ -336,9 +346,7 @@ def _print_run(run: Any) -> None:
     tune = [run.family, "--data", source.pop("source"), "--variant", config["variant"]]
     tune += _flags(source, ("batch_size", "seed"))
     texts = run.data.kind in ("text", "corpus", "pairs")
-    some = "'some text'" if texts else "TABLE.csv"
-    some = "PICTURE.png" if run.data.kind in ("images", "patterns") else some
-    some = "RECORDING.wav" if run.data.kind == "audio" else some
+    some = "'some text'" if texts else INPUTS.get(run.data.kind, "TABLE.csv")
     generate = f"\n  recipes generate {where}" if hasattr(run.model, "generate") else ""
     generate += " --prompt 'some text'" if generate and texts else ""
     print(f"""
@@ -392,6 +400,9 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> None:
     for row in recipes.predict(options.run_dir, options.inputs):
         if "output" in row:
             print(row["input"], row["output"], sep="\t")
+            continue
+        if "action" in row:
+            print(row["input"], row["action"], *(f"{v:.6g}" for v in row["values"]), sep="\t")
             continue
         numbers = row.get("forecast", [row.get("value", row.get("score"))])
         if numbers[0] is not None:

@@ -14,6 +14,7 @@ from recipes import (
     dbn,
     diffusion,
     dnn,
+    dqn,
     gan,
     hopfield,
     lstm,
@@ -563,6 +564,82 @@ UNLABELLED: dict[str, tuple[Callable, tuple[str, ...]]] = {
         lambda: hopfield.build_model(rule="oja"), ("rule 'oja'", "hebb", "storkey"),
     ),
 }  # fmt: skip
+
+
+def act(source="CartPole-v1", variant="tiny", **arguments):
+    """Play for an epoch of three rounds."""
+    batch_size = arguments.pop("batch_size", 64)
+    data = dqn.load_data(source)
+    model = dqn.build_model(variant, **{**data.spec, **arguments})
+    return model.fit(data.train, steps_per_epoch=96, batch_size=batch_size, verbose=0)
+
+
+def values():
+    """A network for CartPole."""
+    return dqn.build_model("tiny")
+
+
+# Networks that act
+ACTING: dict[str, tuple[Callable, tuple[str, ...]]] = {
+    "an environment that does not exist": (
+        lambda: dqn.load_data("CartPool-v1"), ("source='CartPool-v1'", "CartPole"),
+    ),
+    "a version that does not exist": (
+        lambda: dqn.load_data("CartPole-v7"), ("source='CartPole-v7'", "v0", "v1"),
+    ),
+    "continuous actions": (
+        lambda: dqn.load_data("Pendulum-v1"), ("source='Pendulum-v1'", "discrete actions", "Box"),
+    ),
+    "a data set to act in": (lambda: dqn.load_data("iris"), ("tables", "environments")),
+    "an array to act in": (lambda: dqn.load_data(ROWS), ("environments",)),
+    "no test episodes": (
+        lambda: dqn.load_data(test_episodes=0), ("test_episodes=0", "at least 1"),
+    ),
+    "fit on arrays": (lambda: values().fit(ROWS, LABELS), ("y='<ndarray>'", "by acting")),
+    "fit on observations": (
+        lambda: values().fit(ROWS), ("x='<ndarray>'", "dqn.load_data"),
+    ),
+    "fit on the whole data": (lambda: values().fit(dqn.load_data()), ("x='<Data>'", "a part of")),
+    "evaluate observations": (lambda: values().evaluate(ROWS), ("x='<ndarray>'", "a part of")),
+    "validate on observations": (
+        lambda: values().fit(dqn.load_data().train, validation_data=ROWS),
+        ("validation_data='<ndarray>'", "a part of"),
+    ),
+    "observations of another shape": (
+        lambda: values().fit(dqn.load_data("Acrobot-v1").train), ("Acrobot-v1", "(6,)", "(4,)"),
+    ),
+    "another number of actions": (
+        lambda: act(num_actions=3), ("CartPole-v1", "2 actions", "3 actions"),
+    ),
+    "a batch larger than the buffer": (
+        lambda: act(buffer_size=100, batch_size=101), ("batch_size=101", "buffer_size=100"),
+    ),
+    "a buffer smaller than the warm-up": (
+        lambda: act(buffer_size=50), ("buffer_size=50", "warmup_steps=64"),
+    ),
+    "a warm-up of too few steps": (
+        lambda: act(warmup_steps=10, num_steps=5), ("warmup_steps=10", "at least 24"),
+    ),
+    "gamma 0": (lambda: act(gamma=0), ("gamma=0", "(0, 1]")),
+    "gamma above 1": (lambda: act(gamma=1.01), ("gamma=1.01", "(0, 1]")),
+    "epsilon above 1": (lambda: act(epsilon_end=2), ("epsilon_end=2", "[0, 1]")),
+    "rounds that are no multiple": (
+        lambda: act(train_every=30), ("train_every=30", "num_envs=4"),
+    ),
+    "no steps of an epoch": (
+        lambda: values().fit(dqn.load_data().train, steps_per_epoch=0), ("steps_per_epoch=0",),
+    ),
+    "convolutions of a vector": (
+        lambda: dqn.build_model("nature", input_shape=(4,)), ("input_shape=(4,)", "height"),
+    ),
+    "frames too small": (
+        lambda: dqn.build_model("nature", input_shape=(20, 20, 4)), ("(20, 20, 4)", "too small"),
+    ),
+    "strides lacking": (
+        lambda: dqn.build_model("nature", strides=(4, 2)), ("filters=(32, 64, 64)", "strides"),
+    ),
+    "double a number": (lambda: dqn.build_model(double=2), ("double=2", "True or False")),
+}  # fmt: skip
 CALLS = {
     f"{group}: {name}": row
     for group, rows in (
@@ -571,6 +648,7 @@ CALLS = {
         ("train", TRAIN),
         ("tune", TUNE),
         ("unlabelled", UNLABELLED),
+        ("acting", ACTING),
     )
     for name, row in rows.items()
 }

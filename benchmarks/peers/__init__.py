@@ -27,7 +27,8 @@ class Case:
     num_classes: int | None = 10  # None: there are no labels
     # of x: "normal", "unit" ([0, 1]), "binary" (0 and 1), "signs" (-1 and +1), "series" (y: the
     # steps that follow), "words" (ids with classes), "ids" (y: the next), "pairs" (x: source and
-    # target so far, of lengths `input_shape`; y: the next of the target)
+    # target so far, of lengths `input_shape`; y: the next of the target); "episodes": x is
+    # "normal", what is learnt from was met in CartPole
     values: str = "normal"
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
@@ -62,7 +63,7 @@ class Case:
             all_steps = (n, steps + self.arguments["horizon"], features)
             x = generator.standard_normal(all_steps, "float32")
             return x[:, :steps], x[:, steps:, 0]
-        if self.values == "normal":
+        if self.values in ("normal", "episodes"):
             x = generator.standard_normal(shape, "float32")
         else:
             x = generator.random(shape, "float32")
@@ -122,8 +123,14 @@ def ours(case: Case) -> tuple:
         arguments["source_length"], arguments["target_length"] = arguments.pop("input_shape")
     elif case.values != "ids" and case.num_classes is not None:
         arguments["num_classes"] = case.num_classes
-    model = getattr(recipes, case.family).build_model(case.variant, **arguments)
-    return of_keras(model, case)
+    family = getattr(recipes, case.family)
+    model = family.build_model(case.variant, **arguments)
+    if case.values != "episodes":
+        return of_keras(model, case)
+    player = family.Player(model, family.load_data("CartPole-v1").train, case.batch_size)
+    player.play(5000, epsilon=1.0)
+    parts = {**of_keras(model, case)[0], "train": player.learn}
+    return parts, sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
 def of_keras(model, case: Case) -> tuple:

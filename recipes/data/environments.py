@@ -33,8 +33,14 @@ class ObservationTransform:
     def __init__(self, input_shape: Sequence[int], stacked: bool = False, scale: float = 1.0):
         self.input_shape, self.stacked, self.scale = tuple(input_shape), stacked, scale
 
+    @property
+    def raw_shape(self) -> tuple[int, ...]:
+        """Of one observation as the environment gives it."""
+        shape = self.input_shape
+        return (*shape[-1:], *shape[:-1]) if self.stacked else shape
+
     def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """(n, ...) raw -> (n, *input_shape) float32."""
+        """(n, *raw_shape) -> (n, *input_shape) float32."""
         raw = np.asarray(raw)
         raw = np.moveaxis(raw, 1, -1) if self.stacked else raw
         wanted = f"this model takes observations {('n', *self.input_shape)}".replace("'", "")
@@ -43,8 +49,20 @@ class ObservationTransform:
         return raw.astype("float32") * np.float32(self.scale)
 
     def read_files(self, paths: Sequence[Path]) -> np.ndarray:
-        """Raises: observations are in no files."""
-        raise ValueError(f"inputs={paths[0]!s}: this model acts on observations; give it an array")
+        """Raw observations in .npy files, one array (n, ...) each -> (n, *input_shape) float32.
+
+        Raises:
+            ValueError: another file, or observations of another shape.
+        """
+        parts = []
+        for path in paths:
+            wanted = "this model acts on observations; give it an array, or a .npy file of one"
+            check(path.suffix == ".npy", "inputs", str(path), wanted)
+            try:
+                parts.append(self(np.load(path)))
+            except (OSError, EOFError, ValueError) as error:
+                raise ValueError(f"inputs={str(path)!r}: {error}") from None
+        return np.concatenate(parts)
 
     def get_config(self) -> dict:
         """The constructor's arguments."""

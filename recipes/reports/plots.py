@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY, INK = "#2563eb", "#ea7317", "#9ca3af", "#1f2937"
-RISING = ("accuracy", "bits", "recalled")  # what metrics that are better higher are called
+# What metrics that are better higher are called.
+RISING = ("accuracy", "bits", "recalled", "return")
 CLASSES = colormaps["tab10"]
 BLUES = LinearSegmentedColormap.from_list("recipes", ["#ffffff", "#bfd3fb", BLUE, "#12296b"])
 
@@ -33,6 +34,24 @@ def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tupl
 def save(made: Figure, path: str | Path) -> Path:
     """Write a figure as PNG at 150 dots an inch."""
     made.savefig(path, dpi=150)
+    return Path(path)
+
+
+def save_frames(frames: Sequence[np.ndarray], path: str | Path, most: int = 200) -> Path:
+    """Write pictures, uint8 (height, width, 3), as a GIF that repeats: `most` of them at most.
+
+    They are no wider than 320 pixels. Each is shown for 40 ms, one that stands for several longer.
+    """
+    from PIL import Image
+
+    every = math.ceil(len(frames) / most)
+    shown = [Image.fromarray(frame) for frame in frames[::every]]
+    scale = min(1, 320 / shown[0].width)
+    size = round(scale * shown[0].width), round(scale * shown[0].height)
+    # One palette for all: what does not move is then the same in each, and stored once.
+    palette = shown[len(shown) // 2].resize(size).quantize(64)
+    shown = [picture.resize(size).quantize(palette=palette, dither=0) for picture in shown]
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=40 * min(every, 3), loop=0)
     return Path(path)
 
 

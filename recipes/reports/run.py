@@ -25,8 +25,11 @@ def write_reports(run: "Run") -> None:
         plots.save(plots.learning_curves(run.history), folder / "learning_curves.png")
     module = family(run.family)
     if hasattr(module, "pictures"):  # the family's own
-        for name, figure in module.pictures(run.model, run.data).items():
-            plots.save(figure, folder / f"{name}.png")
+        for name, made in module.pictures(run.model, run.data).items():
+            if isinstance(made, list):
+                plots.save_frames(made, folder / f"{name}.gif")
+            else:
+                plots.save(made, folder / f"{name}.png")
     else:
         _plot_predictions(run, folder)
     (run.directory / "README.md").write_text(model_card(run), encoding="utf-8")
@@ -76,7 +79,7 @@ def model_card(run: "Run") -> str:
     )
     pictures = "\n".join(
         f"![{path.stem.replace('_', ' ')}](plots/{path.name})"
-        for path in sorted((run.directory / "plots").glob("*.png"))
+        for path in sorted((run.directory / "plots").iterdir())
     )
     return f"""# {run.family} ({config["variant"]}) on {data.name}
 

@@ -10,7 +10,8 @@ from recipes.contract import check
 def refuse(why: str, **arguments: Any) -> None:
     """Raise for those arguments of `fit` that were given and mean nothing to a family."""
     for name, value in arguments.items():
-        check(value is None, name, value, f"not supported: {why}")
+        shown = value if isinstance(value, int | float | dict) else f"<{type(value).__name__}>"
+        check(value is None, name, shown, f"not supported: {why}")
 
 
 def callbacks_of(

@@ -22,13 +22,15 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         run: a run directory.
         inputs: an array or a pandas frame of raw inputs (as `load_data` took them); a path, or a
             list of paths, to pictures or .wav files, to folders of these, to CSV or Parquet files,
-            or to text files; or, for a model that reads, a text or a list of texts.
+            to .npy files of observations, or to text files; or, for a model that reads, a text or
+            a list of texts.
         batch_size: inputs at a time.
 
     Returns:
         For each input a dictionary: "input" (path, or row number), and "class", "probability" and
         "probabilities" (class name to share), or "value" for a regression, in the target's units,
         or "forecast" for a series, a list in its units, or "output", a text, for pairs, or
+        "action" and "values", a list with one for each action, for what acts, or
         "score", how unusual the input is, for a network that learnt without labels.
 
     Raises:
@@ -59,6 +61,10 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         texts = transform.decode(model.generate(x, batch_size=batch_size))
         return [{"input": n, "output": text} for n, text in zip(names, texts, strict=True)]
     outputs = np.asarray(model.predict(x, batch_size=batch_size, verbose=0), "float64")
+    if about["kind"] == "environments":
+        actions = outputs.argmax(axis=1).tolist()
+        found = zip(names, actions, outputs.tolist(), strict=True)
+        return [{"input": n, "action": a, "values": values} for n, a, values in found]
     if about["kind"] == "series":
         values = transform.inverse(outputs).tolist()
         return [{"input": n, "forecast": v} for n, v in zip(names, values, strict=True)]
@@ -129,6 +135,8 @@ def _raw(inputs: Any, kind: str, transform: Any) -> Any:
         shape = (len(names),)
     elif kind == "series":
         shape = (transform.window, len(names))
+    elif kind == "environments":
+        shape = transform.raw_shape
     else:
         shape = (*transform.image_size, transform.channels)
         raw = raw[..., None] if raw.ndim == 3 and shape[-1] == 1 else raw
