@@ -297,7 +297,7 @@ class DQN(keras.Model):
         self._check(x, "x")
         given = callbacks
         if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = callbacks_of(self, callbacks, 0, 1, 1)
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self)
         callbacks.on_test_begin()
         returns, lengths = play(self.greedy(x.transform), x.world, x.episodes, x.seed)
         logs = {"return": float(returns.mean()), "length": float(lengths.mean())}
@@ -664,10 +664,17 @@ def values_on_the_way(values: np.ndarray):
     return made
 
 
-def strip(frames: list[np.ndarray], count: int = 10):
+def strip(frames: list[np.ndarray], count: int = 8):
     """A figure: pictures of an episode at equal distances, the first and the last one included."""
     from recipes.reports import plots
 
     chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    titles = [f"step {i}" for i in chosen]
-    return plots.pictures(np.stack([frames[i] for i in chosen]) / 255, 5, titles)
+    height, width = frames[0].shape[:2]
+    rows = math.ceil(len(chosen) / 4)
+    made, axes = plots.figure(10, rows * (2.4 * height / width + 0.3), rows, 4)
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, i in zip(axes, chosen, strict=False):
+        ax.imshow(frames[i])
+        ax.set_title(f"step {i}", fontsize=9, color=plots.INK)
+    return made

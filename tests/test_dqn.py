@@ -321,6 +321,7 @@ def test_fit_keeps_the_contract_of_keras():
         data.train, validation_data=data.validation, epochs=9, initial_epoch=1, verbose=0,
         steps_per_epoch=60, callbacks=[Watch()], validation_freq=2,
     )  # fmt: skip
+    model.evaluate(data.test, verbose=0)
     assert history is model.history
     assert history.epoch == [1, 2, 3]
     # 60 steps are two rounds of 32
