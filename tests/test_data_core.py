@@ -268,6 +268,16 @@ def test_the_kind_is_found_by_what_is_given():
     assert data.load(iris, ("tables",)) is iris
 
 
+def test_the_kind_can_be_said(tmp_path):
+    file = tmp_path / "a.tsv"
+    file.write_text("".join(f"{'ab'[i % 2]}\tword {i}\n" for i in range(40)))
+    both = ("pairs", "text")
+    assert data.load(file, both).kind == "pairs"
+    found = data.load(file, both, kind="text", min_count=1)
+    assert (found.kind, found.class_names) == ("text", ("a", "b"))
+    assert data.load(kinds=both, **found.source).kind == "text"
+
+
 def test_how_data_was_made_is_kept():
     options = {"seed": 4, "batch_size": 10}
     found = data.load("iris", ("tables",), **options)
@@ -309,6 +319,8 @@ PIXELS, LABELS = np.zeros((20, 5, 5), "uint8"), np.arange(20) % 2
         ("iris", ("tables",), {"image_size": 8}, "unknown option of tables 'image_size'"),
         ("iris", ("tables", "images"), {"image_size": 8}, "unknown option of tables"),
         ("digits", ("images",), {"bath_size": 8}, "Did you mean 'batch_size'?"),
+        ("iris", ("images", "text"), {"kind": "image"}, "unknown kind 'image'"),
+        ("iris", ("images", "tables"), {"kind": "images"}, "holds tables"),
         ("digits", ("images",), {"batch_size": 0}, "batch_size=0: must be a positive integer"),
         ("digits", ("images",), {"batch_size": 2.5}, "batch_size=2.5"),
         ("digits", ("images",), {"seed": -1}, "seed=-1"),

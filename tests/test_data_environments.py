@@ -115,6 +115,21 @@ def test_frames_become_channels_between_0_and_1():
         ObservationTransform((3,))(np.zeros((2, 4)))
 
 
+def test_observations_are_read_from_files(tmp_path):
+    transform = ObservationTransform((2, 2, 3), stacked=True, scale=0.5)
+    assert transform.raw_shape == (3, 2, 2)
+    assert ObservationTransform((4,)).raw_shape == (4,)
+    raw = np.arange(24.0).reshape(2, 3, 2, 2)
+    np.save(tmp_path / "a.npy", raw)
+    np.save(tmp_path / "wrong.npy", raw[:, 0])
+    (tmp_path / "b.npy").write_text("no array")
+    found = transform.read_files([tmp_path / "a.npy", tmp_path / "a.npy"])
+    np.testing.assert_array_equal(found, np.concatenate([transform(raw)] * 2))
+    for name, message in (("a.csv", "a .npy file"), ("b.npy", "b.npy"), ("wrong.npy", "takes obs")):
+        with pytest.raises(ValueError, match=message):
+            transform.read_files([tmp_path / name])
+
+
 def test_atari_is_prepared_as_in_the_paper():
     pytest.importorskip("ale_py")
     pytest.importorskip("cv2")

@@ -205,3 +205,21 @@ def test_a_regression_is_plotted_in_the_units_of_the_target(make_run, monkeypatc
     wanted = run.model.predict(data.test, verbose=0)[:, 0] * train.std() + train.mean()
     np.testing.assert_allclose(drawn["predicted"], wanted, rtol=1e-4)
     assert "| mae_unscaled | 55.5000 |" in (run.directory / "README.md").read_text("utf-8")
+
+
+def test_frames_become_a_gif_that_is_small_and_repeats(tmp_path):
+    frames = [np.full((400, 600, 3), 255, "uint8") for _ in range(90)]
+    for i, frame in enumerate(frames):
+        frame[180:220, 5 * i : 5 * i + 40] = (200, 30, 10)
+    plots.save_frames(frames, tmp_path / "play.gif", most=40)
+    with Image.open(tmp_path / "play.gif") as found:
+        assert (found.n_frames, found.size) == (30, (320, 213))  # every third
+        assert found.info["loop"] == 0
+        assert found.info["duration"] == 120
+        for i in (0, 29):
+            found.seek(i)
+            picture = np.asarray(found.convert("RGB")).astype(int)
+            red = picture[..., 0] - picture[..., 1] > 100
+            centre = np.argwhere(red).mean(axis=0) * 600 / 320
+            np.testing.assert_allclose(centre, [200, 15 * i + 20], atol=3)
+    assert (tmp_path / "play.gif").stat().st_size < 30_000

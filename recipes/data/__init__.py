@@ -1,8 +1,8 @@
 """Data for every family: one `Data` from an embedded set, a TensorFlow Datasets name, or your own.
 
 A kind of data is one module here (`images`, `tables`, `patterns`, `series`, `text`, `corpus`,
-`pairs`, `audio`, `environments`) with `EMBEDDED` (name to reader), `load(source, **options) ->
-Data`, and `TRANSFORM`, the class that prepares its examples.
+`pairs`, `audio`, `environments`, `graphs`) with `EMBEDDED` (name to reader), `load(source,
+**options) -> Data`, and `TRANSFORM`, the class that prepares its examples.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from recipes.contract import unknown
 
 KINDS = (
     "images", "tables", "patterns", "series", "text", "corpus", "pairs", "audio", "environments",
+    "graphs",
 )  # fmt: skip
 
 
@@ -49,17 +50,19 @@ def transform_from_config(kind: str, config: Mapping[str, Any]) -> Any:
     return module_of(kind).TRANSFORM(**config)
 
 
-def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
+def load(source: Any, kinds: Sequence[str], *, kind: str | None = None, **options: Any) -> Any:
     """Load a source as whichever of `kinds` it holds.
 
     A text is, in this order: an embedded set, a prepared TensorFlow Datasets set, a folder or a
     file. A `Path` is a file or folder only. What a folder, a file, a frame or a list holds is for
-    `kinds` to say; where several would do, the first one that has all the options.
+    `kinds` to say; where several would do, the first one that has all the options, or `kind`.
 
     Args:
         source: a name or path; arrays (x, y), a `tf.data.Dataset`, a pandas frame; lists of texts
             or of paths. A `Data` passes as it is.
         kinds: kinds of data that the family takes, such as ("images",).
+        kind: one of them, for a source that could be several: a file of two columns can hold
+            "pairs", or "text" with its class.
         **options: those of `recipes.data.<kind>.load`.
 
     Raises:
@@ -73,6 +76,11 @@ def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
     elif isinstance(source, str) and source.startswith("~"):
         source = str(Path(source).expanduser())
     options = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
+    chosen = {} if kind is None else {"kind": kind}
+    if chosen:
+        if kind not in kinds:
+            raise unknown("kind", kind, kinds)
+        kinds = (kind,)
     known = options_of(kinds)
     for name in options:
         if name not in known:
@@ -93,9 +101,9 @@ def load(source: Any, kinds: Sequence[str], **options: Any) -> Any:
             raise unknown(f"option of {kind}", name, options_of((kind,)))
     data = module_of(kind).load(source, **options)
     if isinstance(source, str) and not _is_text(source, kinds):
-        data.source = {"source": source, **options}
+        data.source = {"source": source, **chosen, **options}
     elif kind in ("text", "pairs") and arrays.are_files(source):
-        data.source = {"source": arrays.as_texts(source), **options}
+        data.source = {"source": arrays.as_texts(source), **chosen, **options}
     return data
 
 
@@ -117,6 +125,8 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
         some = [kind for kind in fitting if kind in held] or [k for k in kinds if k in held]
         return (some or held)[0]
 
+    if "graphs" in kinds and not isinstance(source, str):
+        return "graphs"
     origin = arrays.origin_of(source)
     if origin == "frame":
         return first("tables", "series", "text")
@@ -136,6 +146,8 @@ def _kind_of(source: Any, kinds: Sequence[str], options: Mapping[str, Any]) -> s
     for kind in KINDS:
         if source in module_of(kind).EMBEDDED:
             return kind
+    if "graphs" in kinds and Path(source).exists():
+        return "graphs"
     data_dir = options.get("data_dir")
     if "environments" in kinds and environments.is_name(source):
         return "environments"

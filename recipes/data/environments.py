@@ -105,6 +105,7 @@ class World:
         self.num_actions, self._start = int(actions.n), int(actions.start)
         box = isinstance(one.observation_space, gymnasium.spaces.Box)
         self._flat = not box
+        self.reward_threshold = getattr(one.spec, "reward_threshold", None)  # Gymnasium's own
         space = gymnasium.spaces.flatten_space(one.observation_space)
         check(isinstance(space, gymnasium.spaces.Box), "source", self.name,
               f"observations of no fixed size: {one.observation_space}")  # fmt: skip

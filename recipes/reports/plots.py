@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 BLUE, ORANGE, GREY, INK = "#2563eb", "#ea7317", "#9ca3af", "#1f2937"
 # What metrics that are better higher are called.
-RISING = ("accuracy", "bits", "recalled", "return")
+RISING = ("accuracy", "auc", "precision", "bits", "recalled", "return", "fitness")
 CLASSES = colormaps["tab10"]
 BLUES = LinearSegmentedColormap.from_list("recipes", ["#ffffff", "#bfd3fb", BLUE, "#12296b"])
 
@@ -53,6 +53,20 @@ def save_frames(frames: Sequence[np.ndarray], path: str | Path, most: int = 200)
     shown = [picture.resize(size).quantize(palette=palette, dither=0) for picture in shown]
     shown[0].save(path, save_all=True, append_images=shown[1:], duration=40 * min(every, 3), loop=0)
     return Path(path)
+
+
+def strip(frames: Sequence[np.ndarray], count: int = 8) -> Figure:
+    """Pictures of an episode at equal distances, the first and the last included."""
+    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    height, width = frames[0].shape[:2]
+    rows = math.ceil(len(chosen) / 4)
+    made, axes = figure(10, rows * (2.4 * height / width + 0.3), rows, 4)
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, i in zip(axes, chosen, strict=False):
+        ax.imshow(frames[i])
+        ax.set_title(f"step {i}", fontsize=9, color=INK)
+    return made
 
 
 def learning_curves(history: Mapping[str, Sequence[float]]) -> Figure:

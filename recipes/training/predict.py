@@ -22,8 +22,8 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         run: a run directory.
         inputs: an array or a pandas frame of raw inputs (as `load_data` took them); a path, or a
             list of paths, to pictures or .wav files, to folders of these, to CSV or Parquet files,
-            to .npy files of observations, or to text files; or, for a model that reads, a text or
-            a list of texts.
+            to .npy files of observations, to text files, or to graphs; or, for a model that reads,
+            a text or a list of texts.
         batch_size: inputs at a time.
 
     Returns:
@@ -31,7 +31,8 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
         "probabilities" (class name to share), or "value" for a regression, in the target's units,
         or "forecast" for a series, a list in its units, or "output", a text, for pairs, or
         "action" and "values", a list with one for each action, for what acts, or
-        "score", how unusual the input is, for a network that learnt without labels.
+        "score", how unusual the input is, for a network that learnt without labels, or "link",
+        how probable each edge of a graph is. Of a graph the inputs are its nodes.
 
     Raises:
         ValueError: no run there, no such file, or inputs of another shape.
@@ -42,6 +43,9 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
     transform = data.transform_from_config(about["kind"], about["transform"])
     if isinstance(inputs, str | Path):
         inputs = [inputs]
+    if about["kind"] == "graphs":
+        names, x = transform.read(inputs)
+        return _named(checkpoints.load(run), names, x, batch_size, about, transform)
     paths = isinstance(inputs, list | tuple) and all(isinstance(p, str | Path) for p in inputs)
     check(not paths or inputs, "inputs", inputs, "needs at least one")
     texts = paths and about["kind"] in TEXTS and not any(_exists(p) for p in inputs)
@@ -53,7 +57,13 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
     else:
         x = transform(_raw(inputs, about["kind"], transform))
         names = list(range(len(x)))
-    model = checkpoints.load(run)
+    return _named(checkpoints.load(run), names, x, batch_size, about, transform)
+
+
+def _named(
+    model: Any, names: list, x: Any, batch_size: int, about: dict[str, Any], transform: Any
+) -> list[dict[str, Any]]:
+    """What a model says of inputs, by their names."""
     if hasattr(model, "anomaly_score"):
         scores = model.anomaly_score(x, batch_size=batch_size)
         return [{"input": n, "score": float(s)} for n, s in zip(names, scores, strict=True)]
@@ -68,6 +78,9 @@ def predict(run: str | Path, inputs: Any, *, batch_size: int = 128) -> list[dict
     if about["kind"] == "series":
         values = transform.inverse(outputs).tolist()
         return [{"input": n, "forecast": v} for n, v in zip(names, values, strict=True)]
+    if about["kind"] == "graphs" and about["class_names"] is None:
+        shares = 1 / (1 + np.exp(-outputs))
+        return [{"input": n, "link": float(s)} for n, s in zip(names, shares, strict=True)]
     if about["class_names"] is None:
         mean, std = transform.target
         values = outputs[:, 0] * std + mean
