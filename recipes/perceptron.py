@@ -28,8 +28,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe
-from recipes.data.core import Batches
-from recipes.training.fitting import callbacks_of, refuse, validate
+from recipes.training.fitting import batches_of, callbacks_of, refuse, validate
 
 KINDS = ("tables", "images")
 OBJECTIVE = ("val_accuracy", "max")
@@ -228,7 +227,7 @@ class Perceptron(keras.Model):
         refuse("the rule takes all examples alike", validation_split=validation_split or None,
                class_weight=class_weight, sample_weight=sample_weight,
                steps_per_epoch=steps_per_epoch)  # fmt: skip
-        batches = _batches(x, y, batch_size, shuffle)
+        batches = batches_of(x, y, batch_size, shuffle)
         steps = operator.length_hint(batches) or None
         callbacks = callbacks_of(self, callbacks, verbose, epochs, steps)
         self.stop_training, self.converged, self.separable = False, None, None
@@ -328,25 +327,6 @@ class Perceptron(keras.Model):
             f"epochs. {why}",
             stacklevel=3,
         )
-
-
-def _batches(x, y, batch_size: int | None, shuffle: bool) -> Iterable:
-    """What `fit` was given, as batches (x, y) that can be gone through again in each epoch."""
-    if y is None:
-        fits = isinstance(x, Iterable | keras.utils.PyDataset) and not isinstance(x, Iterator)
-        check(fits and not hasattr(x, "shape"), "x", type(x).__name__,
-              "needs y beside it, or must hold batches (x, y) for every epoch: a PyDataset or a "
-              "tf.data.Dataset, not a generator")  # fmt: skip
-        infinite = hasattr(x, "cardinality") and int(x.cardinality()) == -1
-        check(not infinite, "x", type(x).__name__, "is infinite; an epoch must have an end")
-        return x
-    x, y = np.asarray(x), np.asarray(y)
-    check(x.ndim and x.shape[:1] == y.shape[:1], "y", f"array of shape {y.shape}",
-          f"needs a label for each example of x, shape {x.shape}")  # fmt: skip
-    seed = np.random.randint(2**31)  # `keras.utils.set_random_seed` makes it repeatable
-    return Batches(
-        x, y, np.arange(len(x)), np.asarray, batch_size or 32, shuffle=shuffle, seed=seed
-    )
 
 
 VARIANTS = {
