@@ -200,7 +200,8 @@ class DQN(keras.Model):
         """Huber's loss of the errors, whose gradient is the error, clipped to +-1."""
         size = ops.abs(y_pred)
         loss = ops.where(size <= 1, 0.5 * ops.square(size), size - 0.5)
-        return ops.mean(loss if sample_weight is None else loss * sample_weight)
+        # On PyTorch `train_on_batch` gives arrays, which do not multiply tensors.
+        return ops.mean(loss if sample_weight is None else ops.multiply(loss, sample_weight))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The loss, and the errors, which are the priorities of what was learnt from."""
@@ -635,6 +636,8 @@ def search_space(hp) -> dict:
 
 def pictures(model: DQN, data) -> dict:
     """What a run shows: a greedy episode, moving and as a strip, and the values on its way."""
+    from recipes.reports import plots
+
     values, transform = [], data.test.transform
 
     def act(seen):
@@ -646,7 +649,7 @@ def pictures(model: DQN, data) -> dict:
         play(act, data.test.world, 1, data.test.seed)
     figures = {"values": values_on_the_way(np.array(values))}
     if frames:
-        figures |= {"episode": strip(frames), "play": frames}
+        figures |= {"episode": plots.strip(frames), "play": frames}
     return figures
 
 
@@ -661,20 +664,4 @@ def values_on_the_way(values: np.ndarray):
     ax.set_title("values of actions along a greedy episode")
     ax.set_xlabel("step", color=plots.INK)
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
-    return made
-
-
-def strip(frames: list[np.ndarray], count: int = 8):
-    """A figure: pictures of an episode at equal distances, the first and the last one included."""
-    from recipes.reports import plots
-
-    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    height, width = frames[0].shape[:2]
-    rows = math.ceil(len(chosen) / 4)
-    made, axes = plots.figure(10, rows * (2.4 * height / width + 0.3), rows, 4)
-    for ax in axes:
-        ax.set_axis_off()
-    for ax, i in zip(axes, chosen, strict=False):
-        ax.imshow(frames[i])
-        ax.set_title(f"step {i}", fontsize=9, color=plots.INK)
     return made
