@@ -30,6 +30,7 @@ INPUTS = {
     "patterns": "PICTURE.png",
     "audio": "RECORDING.wav",
     "environments": "OBSERVATIONS.npy",
+    "graphs": "GRAPH",
 }
 
 
@@ -115,7 +116,7 @@ def _parser() -> _Parser:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="pictures, recordings, folders, tables, texts ...",
+        help="pictures, recordings, folders, tables, texts, graphs ...",
     )
     predict.add_argument("--top", type=int, default=1, help="classes shown for each input")
 
@@ -210,8 +211,8 @@ def _read(file: Path, name: str) -> Any:
             return ast.literal_eval(node.value)
         if isinstance(node, ast.FunctionDef) and node.name == name:
             node.decorator_list, node.returns, node.body = [], None, node.body[:1]
-            for argument in (*node.args.args, *node.args.kwonlyargs):
-                if argument.annotation:  # as a text
+            for argument in (*node.args.args, *node.args.kwonlyargs, node.args.kwarg):
+                if argument and argument.annotation:  # as a text
                     argument.annotation = ast.Constant(ast.unparse(argument.annotation))
             scope: dict[str, Any] = {}
             module = ast.fix_missing_locations(ast.Module([node], []))
@@ -231,6 +232,10 @@ def _value(text: str) -> Any:
         return tuple(_value(part) for part in text.split(",")) if "," in text else text
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
 def _add_flag(group: Any, name: str, parameter: inspect.Parameter, text: str) -> None:
     """The flag of one argument of a Python function."""
     default, note = parameter.default, parameter.annotation
@@ -238,7 +243,7 @@ def _add_flag(group: Any, name: str, parameter: inspect.Parameter, text: str) ->
     if note in ("str", "str | None"):
         options["type"] = str
     elif "Sequence[str]" in note:
-        options["type"] = lambda given: tuple(given.split(","))
+        options["type"] = _names
     elif isinstance(default, tuple):  # `--units 64` is (64,)
         options["type"] = lambda given: v if isinstance(v := _value(given), tuple) else (v,)
     elif isinstance(default, bool):  # `--flip` is `--flip true`
@@ -262,8 +267,8 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
         prog=f"recipes {command}",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
-        usage=f"recipes {command} FAMILY [flags]"
-        + (" | recipes train --resume RUN [--epochs N] [--patience N]" * (command == "train")),
+        usage=f"recipes {command} FAMILY [flags] | recipes {command} --resume "
+        + ("RUN [--epochs N] [--patience N]" if command == "train" else "SEARCH [--max-trials N]"),
         epilog=f"`recipes {command} FAMILY --help` lists the family's own flags, too.",
     )
     add = parser.add_argument
@@ -278,11 +283,19 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
     if command == "train":
         add("--run-dir", help="a new directory; default runs/...")
         add("--resume", metavar="RUN", help="continue a run; alone, or with epochs or patience")
+        add("--from", dest="search", metavar="SEARCH", help="with the best arguments of a search")
     else:
         add("--algorithm", help="bayesian, random, hyperband or grid")
         add("--max-trials", type=int, metavar="N", help="configurations to try")
         add("--objective", help="a metric, such as val_accuracy")
         add("--directory", help="of the search; default searches/...; an old one is continued")
+        add("--resume", metavar="SEARCH", help="continue a search with all of its arguments")
+        add("--space", metavar="FILE", help="YAML such as `learning_rate: {log: [1e-4, 1e-1]}`")
+        add("--search", metavar="A,B", type=_names, help="the arguments to search; default all")
+        add("--workers", type=int, metavar="N", help="trials at a time; default 1")
+        add("--budget", metavar="TIME", help="begin no trial after it: 90s, 20m, 1h30m")
+        add("--keep", type=int, metavar="N", help="models of the best trials to keep; default 3")
+        add("--shrink-batch", action="store_true", help="try smaller batches where memory is short")
 
     named = rest[0] if rest and not rest[0].startswith("-") else None
     kinds: list[list[str]] = [[], []]
@@ -290,7 +303,9 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
         _check_family(named)
         file = ROOT / f"{named}.py"
         build = _read(file, "build_model")
-        loads = [_read(ROOT / "data" / f"{kind}.py", "load") for kind in _read(file, "KINDS")]
+        data_kinds = _read(file, "KINDS")
+        files = ["__init__"] * (len(data_kinds) > 1) + list(data_kinds)
+        loads = [_read(ROOT / "data" / f"{name}.py", "load") for name in files]
         of_model = parser.add_argument_group(
             f"of {named}'s build_model", f"Variants have other defaults: recipes show {named}."
         )
@@ -305,7 +320,8 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
                         names.append(name)
                         taken.add(name)
     given = vars(parser.parse_args(rest))
-    if named is None and "resume" not in given:
+    without = {"resume", "search"} if command == "train" else {"resume"}  # they name a family
+    if named is None and not without & given.keys():
         parser.error(f"name a family first: {', '.join(families())}")
     build, of_data = ({name: given.pop(name) for name in names if name in given} for names in kinds)
     return given, build, of_data
@@ -314,12 +330,38 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
 def _train(options: argparse.Namespace, rest: list[str]) -> None:
     given, build, of_data = _family_flags("train", rest)
     named = given.pop("family", None)
+    if "search" in given:
+        named, given, build, of_data = _best_of(given.pop("search"), named, given, build, of_data)
     print(f"recipes train {named or given['resume']} ...", flush=True)
     _start_backend()
     import recipes
 
     run = recipes.train(named, **given, **build, data_options=of_data or None)
     _print_run(run)
+
+
+def _best_of(
+    directory: str, named: str | None, given: dict, build: dict, of_data: dict
+) -> tuple[str, dict, dict, dict]:
+    """The family, and what trains it as the best trial of a search did; what is given wins."""
+    from recipes.training.runs import read_search
+
+    found = read_search(directory)
+    check(found["best"] is not None, "--from", directory, "has no trial with a score yet")
+    searched = found["family"]
+    check(named in (None, searched), "--from", directory, f"is of {searched}, not of {named}")
+    best = found["best"]["arguments"]
+    of_train = {
+        name: best.pop(name) for name in ("variant", "batch_size", "epochs") if name in best
+    }
+    of_train = {"epochs": found["epochs"], "precision": found["precision"], **of_train}
+    if "data" not in given:
+        source = dict(found["data"]["source"] or {"source": None})
+        of_train["data"] = source.pop("source")
+        wanted = "searched data in memory; say --data"
+        check(of_train["data"] is not None, "--from", directory, wanted)
+        of_data = {**source, **of_data}
+    return searched, {**of_train, **given}, {**best, **build}, of_data
 
 
 def _print_run(run: Any) -> None:
@@ -371,8 +413,8 @@ def _text(value: Any) -> str:
 
 def _tune(options: argparse.Namespace, rest: list[str]) -> None:
     given, build, of_data = _family_flags("tune", rest)
-    named, source = given.pop("family"), given.pop("data", None)
-    print(f"recipes tune {named} ...", flush=True)
+    named, source = given.pop("family", None), given.pop("data", None)
+    print(f"recipes tune {named or given['resume']} ...", flush=True)
     _start_backend()
     from rich.console import Console
 
@@ -384,10 +426,9 @@ def _tune(options: argparse.Namespace, rest: list[str]) -> None:
         data = family(named).load_data(*([source] if source else []), **of_data, **seed)
     search = recipes.tune(named, data, **given, **build)
     Console().print(search.table())
-    train = [named, *_flags({"data": source, **of_data, **search.best_arguments})]
     print(f"""
-Best {search.best_score:.4f}; see {search.directory}/search.png and results.csv. Go on with:
-  recipes train {shlex.join(train)}""")
+Best {search.best_score:.4f}; see {search.directory}/README.md. Go on with:
+  recipes train --from {shlex.quote(str(search.directory))}""")
 
 
 def _predict(options: argparse.Namespace, rest: list[str]) -> None:
@@ -404,7 +445,7 @@ def _predict(options: argparse.Namespace, rest: list[str]) -> None:
         if "action" in row:
             print(row["input"], row["action"], *(f"{v:.6g}" for v in row["values"]), sep="\t")
             continue
-        numbers = row.get("forecast", [row.get("value", row.get("score"))])
+        numbers = row.get("forecast", [row.get("value", row.get("score", row.get("link")))])
         if numbers[0] is not None:
             print(row["input"], *(f"{number:.6g}" for number in np.ravel(numbers)), sep="\t")
             continue

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import json
 import os
 import re
 import shlex
@@ -100,6 +101,7 @@ def test_help_lists_every_argument_of_model_and_data(command, name, capsys):
     out = capsys.readouterr().out
     module = family(name)
     arguments = {*inspect.signature(module.build_model).parameters, *data.options_of(module.KINDS)}
+    arguments |= {"kind"} if len(module.KINDS) > 1 else set()
     for argument in arguments - {"class_names"}:  # arrays are none of a shell's
         flag = f"  --{argument.replace('_', '-')} "
         assert out.count(f"\n{flag}") == 1, argument
@@ -207,7 +209,8 @@ def test_resume_passes_what_may_change(called):
 def test_flags_of_tune(called):
     words = (
         "tune dnn --data iris --algorithm random --max-trials 3 --objective val_accuracy "
-        "--directory out --epochs 2 --batch-size 8 --activation relu --seed 1 --test-fraction 0.4"
+        "--directory out --epochs 2 --batch-size 8 --activation relu --seed 1 --test-fraction 0.4 "
+        "--workers 2 --budget 1h30m --search units,activation --space s.yaml --shrink-batch"
     )
     assert shell(words) == command_line.PAUSED
     (((name, found), arguments),) = called
@@ -215,8 +218,12 @@ def test_flags_of_tune(called):
     assert (found.name, found.test.size) == ("iris", 60)
     assert arguments == {
         "algorithm": "random", "max_trials": 3, "objective": "val_accuracy", "directory": "out",
-        "epochs": 2, "batch_size": 8, "activation": "relu", "seed": 1,
+        "epochs": 2, "batch_size": 8, "activation": "relu", "seed": 1, "workers": 2,
+        "budget": "1h30m", "search": ("units", "activation"), "space": "s.yaml",
+        "shrink_batch": True,
     }  # fmt: skip
+    assert shell("tune --resume searches/one --max-trials 9") == command_line.PAUSED
+    assert called[1] == ((None, None), {"resume": "searches/one", "max_trials": 9})
 
 
 # --- whole commands -------------------------------------------------------------------------------
@@ -270,23 +277,36 @@ def test_predict_names_pictures_and_values(monkeypatch, capsys):
     assert capsys.readouterr().out == "a.png\tcat 75.0%\n7\t151.235\n"
 
 
-def test_tune_says_how_to_train_the_best(monkeypatch, capsys):
-    search = SimpleNamespace(
-        table=lambda: "the table", best_score=0.5, directory="searches/one",
-        best_arguments={"variant": "tiny", "units": (64, 32), "dropout_rate": 0.1, "batch_size": 8},
-    )  # fmt: skip
+def test_tune_says_how_to_train_the_best(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    search = SimpleNamespace(table=lambda: "the table", best_score=0.5, directory=Path("one of"))
     monkeypatch.setattr(recipes, "tune", lambda *args, **kwargs: search, raising=False)
     assert shell("tune dnn --data iris --test-fraction 0.4") == 0
     out = capsys.readouterr().out
     assert "the table" in out
+    search.directory.mkdir()
+    source = {"source": "iris", "test_fraction": 0.4, "batch_size": 32}
+    config = {"family": "dnn", "data": {"source": source}, "epochs": 3, "precision": "float32"}
+    (search.directory / "search.json").write_text(json.dumps(config))
+    best = {"variant": "tiny", "units": [64, 32], "dropout_rate": 0.1, "batch_size": 8}
     train = []
     monkeypatch.setattr(
         recipes, "train", lambda *args, **kwargs: train.append((args, kwargs)), raising=False
     )
     monkeypatch.setattr(command_line, "_print_run", lambda run: None)
+    assert main(said(out)["train"]) == 1
+    assert "--from='one of': has no trial with a score" in capsys.readouterr().err
+    (search.directory / "best.json").write_text(json.dumps({"arguments": best}))
     assert main(said(out)["train"]) == 0
-    wanted = {**search.best_arguments, "data": "iris", "data_options": {"test_fraction": 0.4}}
+    wanted = {**best, "data": "iris", "data_options": {"test_fraction": 0.4, "batch_size": 32}}
+    wanted |= {"epochs": 3, "precision": "float32"}
     assert train == [(("dnn",), wanted)]
+    # what is given wins
+    assert main(["train", "dnn", "--from", "one of", "--data", "wine", "--units", "7"]) == 0
+    wanted |= {"data": "wine", "units": (7,), "data_options": None}
+    assert train[1:] == [(("dnn",), wanted)]
+    assert main(["train", "cnn", "--from", "one of"]) == 1
+    assert "--from='one of': is of dnn, not of cnn" in capsys.readouterr().err
 
 
 def test_check_says_what_is_there(monkeypatch, capsys, tmp_path):

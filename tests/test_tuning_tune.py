@@ -2,9 +2,11 @@
 
 import csv
 import gc
+import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -14,11 +16,14 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from rich.console import Console
 
 import recipes
-from recipes import cnn, perceptron
+from recipes import cnn, dnn, perceptron
 from recipes.reports import search as reports
-from recipes.tuning.engine import reduced_space
+from recipes.reports.progress import Progress
+from recipes.tuning.spaces import read_space, reduced_space, written_space
+from recipes.tuning.tune import seconds
 
 
 def images():
@@ -55,7 +60,7 @@ def plain(hp):
 
 
 class Spy(keras.callbacks.Callback):
-    """Calls a function as each trial begins; KerasTuner copies callbacks, but not functions."""
+    """Calls a function as each trial begins; trials copy callbacks, but not functions."""
 
     def __init__(self, begin):
         super().__init__()
@@ -68,12 +73,13 @@ class Spy(keras.callbacks.Callback):
 def tune_small(directory, **changes):
     given = {"algorithm": "random", "max_trials": 3, "epochs": 2, "objective": "val_loss"}
     given |= {"variant": "tiny", "space": small, "precision": "float32", "verbose": 0}
+    given |= {"workers": 0}
     return recipes.tune("cnn", images(), directory=directory, **given | changes)
 
 
 def tune_plain(directory, **changes):
     given = {"algorithm": "grid", "max_trials": 8, "epochs": 1, "verbose": 0, "space": plain}
-    given |= {"precision": "float32"}
+    given |= {"precision": "float32", "workers": 0}
     with np.errstate(all="ignore"):
         return recipes.tune("perceptron", points(), directory=directory, **given | changes)
 
@@ -243,11 +249,28 @@ def test_where_all_trials_fail_the_first_reason_is_the_error(tmp_path):
         ({"objective": 3}, "objective=3: must be a metric, or"),
         ({"max_trials": 0}, "max_trials=0: must be an integer of at least 1"),
         ({"epochs": 0}, "epochs=0: must be a positive integer"),
+        ({"workers": -1}, "workers=-1: must be an integer of at least 0"),
         ({"patience": -1}, "patience=-1: must be an integer of at least 0"),
         ({"seed": -1}, "seed=-1: must be an integer of at least 0"),
         ({"callbacks": [print]}, "callbacks=.*must be a list of Keras callbacks"),
         ({"directory": 3}, "directory=3: must be the path of a directory"),
-        ({"space": {"averaged": [True]}}, "space=.*must be a function"),
+        ({"space": 3}, "space=3: must be a function"),
+        ({"space": {"average": [True]}}, "unknown argument of the space 'average'.*'averaged'"),
+        ({"space": {"learning_rate": {"log": [1, 0.1]}}}, "learning_rate=.*a low end below"),
+        ({"space": {"learning_rate": {"log": [0, 0.1]}}}, "learning_rate=.*ends above 0"),
+        ({"space": {"learning_rate": {"int": [1, 2.5]}}}, "learning_rate=.*whole numbers"),
+        ({"space": {"learning_rate": {"float": [1, "x"]}}}, "learning_rate=.*needs two numbers"),
+        ({"space": {"learning_rate": {"loguniform": [1, 2]}}}, "must be one of log, float, int"),
+        ({"space": {"learning_rate": 1.0}}, "learning_rate=1.0: must be a list of values"),
+        ({"space": {}}, "space={}: must name arguments"),
+        ({"space": "gone.yaml"}, "space='gone.yaml': no such file"),
+        ({"space": lambda hp: {"learning_rate": hp.Float("r", 2.0, 1.0)}}, "min_value 2.0 is grea"),
+        ({"search": ["rate"]}, "unknown argument to search 'rate'; known: averaged, learning_rate"),
+        ({"search": "rate"}, "search='rate': must be a list of names"),
+        ({"budget": "soon"}, "budget='soon': must be a number of seconds"),
+        ({"budget": 0}, "budget=0: must be a number of seconds"),
+        ({"keep": 0}, "keep=0: must be an integer of at least 1"),
+        ({"resume": "gone"}, "resume='gone': keeps its family, .*algorithm"),
         ({"space": lambda hp: None}, "space=.*must return a dictionary"),
         ({"space": lambda hp: {"depth": hp.Int("depth", 1, 3)}}, "unknown argument 'depth'"),
         ({"averaged": True, "learning_rate": 1.0}, "space=.*nothing to search"),
@@ -287,6 +310,74 @@ def test_what_is_fixed_wins_and_does_not_vary(tmp_path, monkeypatch):
         "searches/perceptron-arrays-1",
         "searches/perceptron-arrays-2",
     )
+
+
+def test_a_space_from_a_file(tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "learning_rate: {log: [1e-2, 1e+1]}\naveraged: [true, false]\nepochs: {int: [1, 2]}\n"
+    )
+    search = tune_plain(
+        tmp_path / "s", space=str(tmp_path / "space.yaml"), algorithm="random", epochs=None
+    )
+    drawn = [trial["arguments"] for trial in search.trials]
+    rates = [arguments["learning_rate"] for arguments in drawn]
+    assert all(0.01 <= rate <= 10 for rate in rates)
+    assert {type(arguments["averaged"]) for arguments in drawn} == {bool}
+    assert [t["epochs"] for t in search.trials] == [arguments["epochs"] for arguments in drawn]
+    same = recipes.tune(resume=tmp_path / "s", data=points(), max_trials=9, workers=0, verbose=0)
+    assert same.trials[:8] == search.trials and len(same.trials) == 9
+
+
+def test_written_spaces_begin_with_the_defaults_and_hold_any_value():
+    written = read_space(
+        {"units": [[32], (64, "2e2")], "dropout_rate": {"float": [0, 0.5]}, "optimizer": ["adam"]}
+        | {"weight_decay": {"log": ["1e-6", 1e-2]}, "activation": [None, "tanh", "relu"]},
+        dnn.build_model,
+    )
+    space = written_space(written, dnn.build_model)
+    hp = keras_tuner.HyperParameters()
+    assert space(hp) == {
+        "units": (32,),
+        "dropout_rate": 0.2,
+        "optimizer": "adam",
+        "weight_decay": pytest.approx(1e-4),  # the default, 0, is none of it: the middle
+        "activation": "relu",
+    }
+    hp.values |= {"units": "(64, 200.0)", "activation": "None"}
+    assert space(hp)["units"] == (64, 200.0) and space(hp)["activation"] is None
+
+
+def test_only_what_is_asked_for_is_searched(tmp_path):
+    search = tune_plain(tmp_path / "s", search=["learning_rate"])
+    assert [t["arguments"] for t in search.trials] == [
+        {"learning_rate": rate} for rate in (1.0, 0.5, 0.25, 2.0)
+    ]
+
+
+def test_a_search_resumes_with_its_arguments(tmp_path):
+    given = {"workers": 0, "verbose": 0}
+    first = recipes.tune(
+        "perceptron", "iris", directory=tmp_path / "s", max_trials=2, algorithm="random",
+        learning_rate=0.5, **given,
+    )  # fmt: skip
+    assert recipes.tune(resume=tmp_path / "s", **given).trials == first.trials
+    again = recipes.tune(resume=tmp_path / "s", max_trials=3, **given)
+    assert again.trials[:2] == first.trials and len(again.trials) == 3
+    assert again.best_arguments["learning_rate"] == 0.5
+    with pytest.raises(ValueError, match=r"resume=.*: keeps its learning_rate, seed; only max_tri"):
+        recipes.tune(resume=tmp_path / "s", seed=2, learning_rate=1.0)
+    tune_plain(tmp_path / "own", max_trials=1)
+    with pytest.raises(ValueError, match=r"resume=.*data in memory"):
+        recipes.tune(resume=tmp_path / "own")
+    with pytest.raises(ValueError, match=r"resume=.*a function of your own; pass the same"):
+        recipes.tune(resume=tmp_path / "own", data=points())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(90, 90), ("90", 90), ("1.5s", 1.5), ("20m", 1200), ("1h30m5s", 5405)]
+)
+def test_budgets(text, value):
+    assert seconds(text) == value
 
 
 def test_a_variant_keeps_its_structure(tmp_path):
@@ -353,7 +444,7 @@ def test_a_directory_of_another_search_is_refused(changes, message, searched_pla
 
 def test_a_directory_of_a_search_on_other_data_is_refused(searched_plain):
     given = {"directory": searched_plain.directory, "space": plain, "algorithm": "grid"}
-    given |= {"epochs": 1, "precision": "float32", "max_trials": 1, "verbose": 0}
+    given |= {"epochs": 1, "precision": "float32", "max_trials": 1, "verbose": 0, "workers": 0}
     data = points()
     assert recipes.tune("perceptron", data, **given).trials == searched_plain.trials
     data.train.y = 1 - data.train.y
@@ -484,6 +575,73 @@ def test_plot_shows_the_score_over_trials_and_hyperparameters():
     lower = reports.plot(TRIALS, ("val_loss", "min")).axes[0]
     steps = [line for line in lower.lines if len(line.get_xdata()) > 1]
     np.testing.assert_array_equal(steps[0].get_ydata(), [0.5, 0.5, 0.5, 0.5])
+
+
+def test_importance_finds_what_decides_the_score():
+    rng = np.random.default_rng(0)
+    rates, widths = 10 ** rng.uniform(-4, -1, 40), rng.choice([8, 16, 32], 40)
+    kinds = rng.choice(["a", "b"], 40).tolist()
+    trials = [
+        trial(i, -abs(np.log10(rate) + 2.5) - (kind == "a"), rate=rate, width=int(width), kind=kind)
+        for i, (rate, width, kind) in enumerate(zip(rates.tolist(), widths, kinds, strict=True))
+    ]
+    shares = reports.importance(trials)
+    assert list(shares) == ["kind", "rate", "width"]
+    assert shares["width"] < 0.05 < 0.2 < shares["rate"] and sum(shares.values()) <= 1
+    assert reports.importance(trials[:7]) == {}
+
+
+def test_parallel_coordinates_lead_each_trial_to_its_score():
+    (ax,) = reports.parallel(TRIALS, ("val_accuracy", "max")).axes
+    lines = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 3]
+    # rate, by its place in the order; norm; the score between the worst and the best
+    wanted = {(1.0, 1.0, 0.0), (0.5, 0.0, 0.5), (0.0, 0.0, 1.0)}
+    assert {tuple(np.round(line, 6).tolist()) for line in lines} == wanted
+    assert lines[-1][-1] == 1  # the best is drawn last
+    labels = [text.get_text() for text in ax.get_xticklabels()]
+    assert labels == ["rate", "norm", "val_accuracy"]
+
+
+def test_the_page_has_the_best_with_their_cost_and_the_failures(searched):
+    config = {"family": "cnn", "data": {"name": "digits"}, "objective": ("val_accuracy", "max"),
+              "algorithm": "random", "seed": 0, "precision": "float32"}  # fmt: skip
+    page = reports.page(TRIALS, config)
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "---" not in line]
+    assert rows[0] == "| trial | val_accuracy | seconds | weights | rate | norm |"
+    assert rows[1] == "| 3 | 0.7000 | 1.5 | 1,000 | 0.001 | False |" and len(rows) == 5
+    assert "- failed 2: loss is nan in epoch 1" in page
+    written = (searched.directory / "README.md").read_text()
+    for name in re.findall(r"\]\((.*?)\)", written):
+        assert (searched.directory / name).read_bytes().startswith(b"\x89PNG")
+    assert written.count(".png") == 2
+
+
+def test_only_the_best_models_are_kept(tmp_path):
+    search = tune_plain(tmp_path / "s", max_trials=6, keep=2, objective="val_accuracy")
+    kept = {path.parent for path in (tmp_path / "s").rglob("best.keras")}
+    assert kept == {t["folder"] for t in reports.ranked(search.trials, ("val_accuracy", "max"))[:2]}
+    found = search.best_model().evaluate(points().validation, verbose=0, return_dict=True)
+    assert found["accuracy"] == search.best_score
+
+
+def test_progress_shows_what_runs_and_the_time_left():
+    ended, clock = [1, 2], iter([0.0, 60.0, 60.0, 60.0]).__next__
+    console = Console(force_terminal=True, color_system=None, width=60, file=io.StringIO())
+    progress = Progress(lambda: len(ended), 10, None, console=console, clock=clock)
+    progress.epoch(3, 4, 9, "val_loss 0.5")
+    progress.epoch(4, 1, 9, "val_loss 0.7")
+    progress.end(4)
+    ended.append(3)
+    console.print(progress)
+    text = console.file.getvalue()
+    assert "3 of 10 trials, about 7 min left" in text  # 60 s for one, 7 to go
+    assert re.search(r"3 +4/9 +val_loss 0.5", text) and "0.7" not in text
+    progress.budget = 90
+    assert progress.seconds_left == 30
+    plain = Console(file=io.StringIO())
+    with Progress(lambda: 0, 1, None, console=plain, clock=lambda: 0.0) as silent:
+        silent.epoch(1, 1, 1, "")
+    assert plain.file.getvalue() == ""
 
 
 def test_table_has_the_best_first_and_the_reasons_of_failures():

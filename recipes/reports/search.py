@@ -1,4 +1,4 @@
-"""What a person sees of a search: a line for each trial, a table, a CSV file, a figure."""
+"""What a person sees of a search: a line for each trial, tables, a CSV file, figures, a page."""
 
 import csv
 import math
@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from rich import box
 from rich.table import Table
 
-from recipes.reports.plots import BLUE, GREY, INK, ORANGE, figure
+from recipes.reports.plots import BLUE, BLUES, GREY, INK, ORANGE, figure
 
-# A trial is a dictionary as in `recipes.tuning.tune.Search.trials`; an objective is
+# A trial is a dictionary as in `recipes.tuning.search.Search.trials`; an objective is
 # (name of a metric, "max" or "min").
 Trial = Mapping[str, Any]
 
@@ -189,3 +189,129 @@ def _against(ax: Axes, name: str, trials: Sequence[Trial]) -> list[float]:
     ax.set_xticks(range(len(ordered)), [short(value) for value in ordered])
     ax.set_xlim(-0.5, len(ordered) - 0.5)
     return [ordered.index(value) for value in values]
+
+
+def importance(trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
+    """How much of the score each hyperparameter explains by itself, the most important first.
+
+    As functional ANOVA has it (Hutter et al. 2014, section 3): a random forest learns the rank of
+    the score from the values; a hyperparameter's share is the variance of the forest's mean over
+    all others, as it alone moves, of the variance of all predictions. What is missing to 1 is due
+    to several together. Empty with fewer than 8 scores, which say nothing.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+
+    scored = [trial for trial in trials if trial["score"] is not None]
+    names = differing(scored, "values") if scored else []
+    if len(scored) < 8 or not names:
+        return {}
+    x = np.stack([_encoded(scored, name) for name in names], axis=1)
+    y = np.argsort(np.argsort([trial["score"] for trial in scored]))
+    forest = RandomForestRegressor(200, min_samples_leaf=2, random_state=seed).fit(x, y)
+    shares = {}
+    for column, name in enumerate(names):
+        moved = np.tile(x, (len(x), 1))
+        moved[:, column] = np.repeat(x[:, column], len(x))  # each value as often as it came
+        means = forest.predict(moved).reshape(len(x), len(x)).mean(axis=1)
+        shares[name] = float(np.var(means) / max(np.var(forest.predict(x)), 1e-12))
+    return dict(sorted(shares.items(), key=lambda share: -share[1]))
+
+
+def _encoded(trials: Sequence[Trial], name: str) -> np.ndarray:
+    """Values as places in their order, which is all that a tree sees; -1 where there is none."""
+    values = [trial["values"].get(name) for trial in trials]
+    known = {value for value in values if value is not None}
+    ordered = sorted(known, key=str if any(isinstance(v, str) for v in known) else None)
+    return np.array([-1 if value is None else ordered.index(value) for value in values], float)
+
+
+def parallel(trials: Sequence[Trial], objective: Sequence[str]) -> Figure:
+    """Each trial as a line through its values to its score: dark for good, orange for the best."""
+    scored = ranked([trial for trial in trials if trial["score"] is not None], objective)
+    names = differing(scored, "values")
+    made, (ax,) = figure(1.6 * (len(names) + 1) + 1, 4)
+    places = [_encoded(scored, name) for name in names]
+    scores = np.array([trial["score"] for trial in scored])
+    log = scores.min() > 0 and scores.max() > 100 * scores.min()
+    places.append(np.log(scores) if log else scores)
+    for column, name in enumerate([*names, objective[0]]):
+        column_values = places[column]
+        low, high = column_values.min(), column_values.max()
+        places[column] = (column_values - low) / max(high - low, 1e-12)
+        ax.axvline(column, color=GREY, linewidth=0.8, zorder=1)
+        shown = [t["score"] if name == objective[0] else t["values"].get(name) for t in scored]
+        for place in (0.0, 1.0):
+            at = [v for v, p in zip(shown, places[column], strict=True) if p == place]
+            text = "none" if at and at[0] is None else short(at[0]) if at else ""
+            ax.text(column, place + 0.06 * (2 * place - 1), text, ha="center", va="center",
+                    color=INK, fontsize=8)  # fmt: skip
+    for rank in reversed(range(len(scored))):
+        color = ORANGE if rank == 0 else BLUES(0.25 + 0.75 * (1 - rank / len(scored)))
+        width = 2.2 if rank == 0 else 1.1
+        path = [column[rank] for column in places]
+        ax.plot(range(len(path)), path, color=color, linewidth=width, zorder=2 + (rank == 0))
+    ax.set_xticks(range(len(places)), [*names, objective[0]], rotation=20, ha="right")
+    ax.set_yticks([])
+    ax.set_ylim(-0.12, 1.12)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    return made
+
+
+def page(trials: Sequence[Trial], config: Mapping[str, Any], most: int = 10) -> str:
+    """The search as a page of Markdown.
+
+    Args:
+        trials: all.
+        config: what `search.json` holds.
+        most: trials in the table of the best.
+    """
+    name, direction = objective = config["objective"]
+    best = ranked(trials, objective)[:most]
+    arguments = differing(trials, "arguments")
+    head = ["trial", name, "seconds", "weights", *arguments]
+    rows = [
+        [
+            str(t["number"]),
+            "failed" if t["score"] is None else f"{t['score']:.4f}",
+            f"{t['seconds']:.1f}",
+            "" if t["parameters"] is None else f"{t['parameters']:,}",
+            *(short(t["arguments"].get(n, "")) for n in arguments),
+        ]
+        for t in best
+    ]
+    seconds = sum(t["seconds"] for t in trials)
+    asked = f"{config['algorithm']}, seed {config['seed']}, {config['precision']}"
+    lines = [
+        f"# {config['family']} on {config['data']['name']}: {len(trials)} trials",
+        "",
+        f"By {name} ({direction}), {asked}; the trials took {seconds:.0f} s.",
+        "",
+        "`recipes train --from` this folder trains the best; `recipes tune --resume` searches on.",
+        "",
+        "## The best",
+        "",
+        *_markdown(head, rows),
+        "",
+    ]
+    if shares := importance(trials):
+        explained = [[n, f"{100 * share:.0f} %"] for n, share in shares.items()]
+        lines += [
+            "## What mattered",
+            "",
+            "The share of the score's variance that each explains by itself, in a random forest;",
+            "the rest is due to several together, and to chance.",
+            "",
+            *_markdown(["hyperparameter", "share"], explained),
+            "",
+        ]
+    lines += ["![score](search.png)", ""]
+    if sum(t["score"] is not None for t in trials) > 1 and differing(trials, "values"):
+        lines += ["![parallel coordinates](parallel.png)", ""]
+    if failures := _failures(trials):
+        lines += ["## Failed", "", *(f"- {line}" for line in failures), ""]
+    return "\n".join(lines)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines]

@@ -158,6 +158,20 @@ def read_config(directory: str | Path) -> dict:
     return json.loads(path.read_text())
 
 
+def read_search(directory: str | Path) -> dict:
+    """`search.json` of a search's directory, with its `best.json`, if there is one, as "best".
+
+    Raises:
+        ValueError: it is no search.
+    """
+    path = isinstance(directory, str | Path) and Path(directory) / "search.json"
+    shown = str(directory) if isinstance(directory, Path) else directory
+    check(path and path.is_file(), "search", shown, "is no search: it has no search.json")
+    best = path.with_name("best.json")
+    found = json.loads(best.read_text()) if best.exists() else None
+    return {**json.loads(path.read_text()), "best": found}
+
+
 def read_history(directory: str | Path) -> dict[str, list[float]]:
     """`history.csv` of a run directory: metric to its values, one for each epoch."""
     path = Path(directory) / "history.csv"

@@ -1,159 +1,65 @@
 """Search a family's hyperparameters, and keep all that the search found."""
 
 import contextlib
-import gc
-import io
 import itertools
 import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner.engine.trial import Trial
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 import recipes
 from recipes.contract import check, family, unknown
 from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Data
-from recipes.reports import plots
-from recipes.reports import search as reports
+from recipes.reports.progress import Progress
 from recipes.training.precision import choose, policy
-from recipes.training.runs import environment, write_json
+from recipes.training.runs import environment, read_search, write_json
 from recipes.training.train import check_fits, data_identity, default_variant
-from recipes.tuning.engine import (
-    ORACLES,
-    FamilyModel,
-    FamilyTuner,
-    make_oracle,
-    reduced_space,
-    varying,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.table import Table
-
+from recipes.tuning.executors import Here, Processes
+from recipes.tuning.launcher import launch
+from recipes.tuning.oracles import ORACLES, make_oracle
+from recipes.tuning.search import Search
+from recipes.tuning.spaces import OF_FIT, Space, read_space, written_space
+from recipes.tuning.trial import Setup, build
 
 # Arguments of training, which are searched even where a variant has its own value.
 TRAINING = {"learning_rate", "weight_decay", "momentum", "dropout_rate"}
 
 
-class Search:
-    """A search and its directory.
-
-    The directory holds `search.json` (all that the search was asked), `results.csv`, `search.png`,
-    and a folder for each trial with its best weights and, in `record.json`, its history.
-    """
-
-    def __init__(self, directory: Path, tuner: FamilyTuner, config: dict[str, Any]):
-        self.directory, self.tuner, self.config = directory, tuner, config
-
-    def _ended(self) -> list[Any]:
-        """KerasTuner's trials that ended, in order."""
-        trials = self.tuner.oracle.trials.values()
-        ended = [trial for trial in trials if trial.status in ("COMPLETED", "FAILED")]
-        return sorted(ended, key=lambda trial: int(trial.trial_id))
-
-    def _best(self) -> Any:
-        """KerasTuner's trial with the best score, the first of equals."""
-        completed = [trial for trial in self._ended() if trial.status == "COMPLETED"]
-        if not completed:
-            raise RuntimeError(f"no trial of {self.directory} has a score yet")
-        sign = 1 if self.config["objective"][1] == "max" else -1
-        return max(completed, key=lambda trial: sign * trial.score)
-
-    @property
-    def trials(self) -> list[dict[str, Any]]:
-        """A dictionary for each trial that ended, in order.
-
-        number: from 1; status: "completed" or "failed"; score: None where it failed; reason: why it
-        failed, or None; seconds; parameters: trainable ones, None where none was built; epochs:
-        that it ran; arguments: what the space decided; values: of the hyperparameters behind them;
-        history: metric to its values, one for each epoch; folder: of its files.
-        """
-        return [self._describe(trial) for trial in self._ended()]
-
-    def _describe(self, trial: Any) -> dict[str, Any]:
-        folder = self.tuner.folder_of(trial)
-        record = json.loads((folder / "record.json").read_text())
-        history = record.get("history", {})
-        completed = trial.status == "COMPLETED"
-        names = varying(self.tuner.oracle.hyperparameters)
-        return {
-            "number": int(trial.trial_id) + 1,
-            "status": trial.status.lower(),
-            "score": float(trial.score) if completed else None,
-            "reason": record["reason"],
-            "seconds": record["seconds"],
-            "parameters": record.get("parameters"),
-            "epochs": len(history.get("loss", ())),
-            "arguments": self.tuner.hypermodel.arguments(trial.hyperparameters),
-            "values": {k: v for k, v in trial.hyperparameters.values.items() if k in names},
-            "history": history,
-            "folder": folder,
-        }
-
-    @property
-    def best_score(self) -> float:
-        """Of the trial that did best, by the objective, in its best epoch."""
-        return float(self._best().score)
-
-    @property
-    def best_arguments(self) -> dict[str, Any]:
-        """What `recipes.train(family, data, **arguments)` takes to train the best trial's model."""
-        model = self.tuner.hypermodel
-        drawn = model.arguments(self._best().hyperparameters)
-        return {"variant": model.variant, **drawn, **model.fixed}
-
-    def best_model(self) -> keras.Model:
-        """A compiled model with the weights that scored, and its optimizer's state then."""
-        with policy(self.config["precision"]):  # KerasTuner clears the session, and the policy
-            return self.tuner.load_model(self._best())
-
-    def table(self) -> "Table":
-        """The trials as a `rich` table, the best first."""
-        return reports.table(self.trials, self.config["objective"])
-
-    def plot(self) -> "Figure":
-        """The score over the trials, and each hyperparameter against the score."""
-        return reports.plot(self.trials, self.config["objective"])
-
-    def report(self, verbose: int = 1) -> None:
-        """Write `results.csv`, and print a line on the latest trial."""
-        trials = self.trials
-        reports.write_csv(trials, self.directory / "results.csv")
-        if verbose:
-            # What differs from the defaults, which say nothing new
-            defaults = self.tuner.hypermodel.arguments(keras_tuner.HyperParameters())
-            of = self.config["max_trials"]
-            print(reports.line(trials, defaults, self.config["objective"], of), flush=True)
-
-    def __repr__(self) -> str:
-        trials = self._ended()
-        failed = sum(trial.status == "FAILED" for trial in trials)
-        best = f", best {self.best_score:.4g}" if failed < len(trials) else ""
-        return f"Search({str(self.directory)!r}: {len(trials)} trials, {failed} failed{best})"
-
-
 def tune(
-    family_or_name: str | ModuleType,
+    family_or_name: str | ModuleType | None = None,
     data: Any = None,
     *,
     variant: str | None = None,
     algorithm: str = "bayesian",
-    max_trials: int = 20,
+    max_trials: int | None = None,
     epochs: int | None = None,
     precision: str = "auto",
     seed: int = 0,
     patience: int | None = None,
     objective: str | tuple[str, str] | None = None,
-    space: Callable[[keras_tuner.HyperParameters], dict] | None = None,
+    space: Callable[[keras_tuner.HyperParameters], dict] | Mapping | str | Path | None = None,
+    search: Sequence[str] | None = None,
     directory: str | Path | None = None,
+    resume: str | Path | None = None,
     callbacks: list[keras.callbacks.Callback] = (),
+    workers: int = 1,
+    budget: float | str | None = None,
+    shrink_batch: bool = False,
+    keep: int | None = 3,
+    checkpoint_every: float = 30.0,
     verbose: int = 1,
     **fixed: Any,
 ) -> Search:
@@ -169,18 +75,31 @@ def tune(
         variant: of the family; default that of its `build_model`. The family's space leaves the
             structure of any other as it is, and searches how to train it.
         algorithm: "bayesian", "random", "hyperband" or "grid".
-        max_trials: configurations to try, at most; fewer where the space has no more.
+        max_trials: configurations to try, at most, default 20; fewer where the space has no more.
         epochs: of each trial; default what the space says, or the family's `EPOCHS`. Hyperband
             gives so many to the best trials and fewer to the others.
         precision: "float32", "bfloat16", "float16", or "auto": by the device.
         seed: of the search, and, plus the trial's number, of each trial's weights and dropout.
         patience: epochs without a better objective after which a trial ends; default never.
         objective: a metric, or (metric, "max" or "min"); default the family's `OBJECTIVE`.
-        space: `hp` -> arguments of `build_model`, `batch_size`, `epochs`; default the family's
-            `search_space`.
+        space: a function, `hp` -> arguments of `build_model`, `batch_size`, `epochs`; or the same
+            as a dictionary, {"learning_rate": {"log": [1e-4, 1e-1]}, "num_layers": {"int": [1, 4]},
+            "dropout_rate": {"float": [0, 0.5]}, "units": [64, 128]}, or as a YAML file; default
+            the family's `search_space`.
+        search: names of the arguments to search; the space's others stay as they are.
         directory: of the search; default `searches/<family>-<data>-<number>`. A search that is
             there already continues, if it is the same but for `max_trials`.
+        resume: a search's directory, to continue with all of its arguments; `max_trials` and how it
+            runs can be new. Needs `data` and `space` again where they were arrays or a function.
         callbacks: further Keras callbacks; each trial gets copies.
+        workers: processes in which trials run, each with its share of the cores or with a GPU. One
+            that dies is replaced, and its trial goes on from its last checkpoint; a trial that
+            kills two is a failed one. 0 runs all trials in this process.
+        budget: seconds, or a text such as "20m" or "1h30m", after which no trial begins; those that
+            run end after their epoch, and count. The same call goes on with a new budget.
+        shrink_batch: try a trial that runs out of memory again in batches of half the size.
+        keep: the models of so many of the best trials are kept, None for all; Hyperband keeps all.
+        checkpoint_every: seconds between two checkpoints of a trial that runs.
         verbose: 0 prints nothing, 1 a line for each trial.
         **fixed: arguments of `build_model`, or `batch_size`, that stay as they are.
 
@@ -192,6 +111,24 @@ def tune(
             set, an objective that the model does not report, a directory of something else.
         RuntimeError: every trial failed; says why the first did.
     """
+    running = {"workers": workers, "budget": budget, "shrink_batch": shrink_batch}
+    running |= {
+        "keep": keep,
+        "checkpoint_every": checkpoint_every,
+        "callbacks": callbacks,
+        "verbose": verbose,
+    }
+    if resume is not None:
+        given = {"family": family_or_name, "variant": variant, "epochs": epochs, "search": search}
+        given |= {"patience": patience, "objective": objective, "directory": directory, **fixed}
+        given |= {"algorithm": None if algorithm == "bayesian" else algorithm}
+        given |= {"seed": seed or None, "precision": None if precision == "auto" else precision}
+        refused = ", ".join(name for name, value in given.items() if value is not None)
+        wanted = f"keeps its {refused}; only max_trials and how it runs can be new"
+        check(not refused, "resume", str(resume), wanted)
+        known = {} if max_trials is None else {"max_trials": max_trials}
+        return tune(**{**_asked(resume, data, space), **known, **running})
+    check(family_or_name is not None, "family", None, "name a family, or a search to resume")
     module = family(family_or_name)
     name = module.__name__.rpartition(".")[2]
     variant = default_variant(module) if variant is None else variant
@@ -203,15 +140,22 @@ def tune(
         {"epochs": epochs, "seed": seed, "batch_size": fixed.get("batch_size")},
         optional=("epochs", "batch_size"),
     )
-    for argument, value, least in (("max_trials", max_trials, 1), ("patience", patience, 0)):
+    max_trials = 20 if max_trials is None else max_trials
+    counts = (("max_trials", max_trials, 1), ("patience", patience, 0), ("workers", workers, 0))
+    counts += (("keep", keep, 1),)
+    for argument, value, least in counts:
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        optional = argument == "patience" and value is None
+        optional = argument in ("patience", "keep") and value is None
         check(whole or optional, argument, value, f"must be an integer of at least {least}")
+    budget = None if budget is None else seconds(budget)
+    ok = isinstance(checkpoint_every, int | float) and checkpoint_every >= 0
+    check(ok, "checkpoint_every", checkpoint_every, "must be a number of seconds")
     ignored = set(fixed)
     if epochs or algorithm == "hyperband":  # which says itself how many epochs a trial gets
         ignored.add("epochs")
+    written = "function"
     if space is None:
-        space = module.search_space
+        written, space = None, module.search_space
         if variant != default_variant(module):
             ignored |= module.VARIANTS[variant].keys() - TRAINING
     ok = isinstance(callbacks, list | tuple)
@@ -219,92 +163,141 @@ def tune(
     check(ok, "callbacks", callbacks, "must be a list of Keras callbacks")
     ok = directory is None or isinstance(directory, str | Path)
     check(ok, "directory", directory, "must be the path of a directory")
-    check(callable(space), "space", space, "must be a function: hp -> dict of arguments")
+    if isinstance(space, Mapping | str | Path):
+        written = read_space(space, module.build_model)
+        space = written_space(written, module.build_model)
+    wanted = "must be a function, hp -> dict of arguments, a dictionary or the path of a YAML file"
+    check(callable(space), "space", space, wanted)
+    ok = isinstance(search, list | tuple) and all(isinstance(n, str) for n in search)
+    check(search is None or ok, "search", search, "must be a list of names of arguments")
     precision = choose(precision)
     if not isinstance(data, Data):
         data = module.load_data(*(() if data is None else (data,)), seed=seed)
 
     check_fits(data, fixed)
-    model = FamilyModel(
-        module=module,
+    space = Space(space, fixed, ignored, search)
+    setup = Setup(
+        family=name,
         variant=variant,
         data=data,
-        space=space,
-        fixed=fixed,
-        ignored=ignored,
-        epochs=epochs or module.EPOCHS,
         precision=precision,
         seed=int(seed),
         objective=module.OBJECTIVE,
+        epochs=epochs or module.EPOCHS,
         patience=patience,
+        callbacks=list(callbacks),
+        checkpoint_every=checkpoint_every,
     )
-    hyperparameters = reduced_space(space, model.ignored)
-    check(varying(hyperparameters), "space", space, "leaves nothing to search: all is fixed")
-    with policy(precision):  # KerasTuner's clear_session() forgets the caller's, too
-        model.objective = _objective(objective or module.OBJECTIVE, _reported(model))
-        config = {
-            "recipes": recipes.__version__,
-            "family": name,
-            "variant": variant,
-            "data": data_identity(data),
-            "batch_size": data.train.batch_size,
-            "fixed": fixed,
-            "algorithm": algorithm,
-            "objective": model.objective,
-            "epochs": model.epochs,
-            "patience": patience,
-            "precision": precision,
-            "seed": model.seed,
-            "space": hyperparameters.get_config()["space"],
-            "max_trials": max_trials,
-            "environment": environment(),
-        }
-        config = json.loads(json.dumps(config, default=str))
-        path = _claim(directory, f"{name}-{data.name}", config)
+    setup.objective = _objective(objective or module.OBJECTIVE, _reported(setup, space))
+    config = {
+        "recipes": recipes.__version__,
+        "family": name,
+        "variant": variant,
+        "data": data_identity(data),
+        "batch_size": data.train.batch_size,
+        "fixed": fixed,
+        "algorithm": algorithm,
+        "objective": setup.objective,
+        "epochs": epochs,
+        "patience": patience,
+        "precision": precision,
+        "seed": setup.seed,
+        "space": space.hyperparameters.get_config()["space"],
+        "written_space": written,
+        "search": search,
+        "max_trials": max_trials,
+        "environment": environment(),
+    }
+    config = json.loads(json.dumps(config, default=str))
+    executor = Processes(workers, setup) if workers else Here(setup)
+    claimed = _claimed(directory, f"{name}-{data.name}", config)
+    with contextlib.closing(executor), claimed as path:
         oracle = make_oracle(
-            algorithm, hyperparameters, model.objective, max_trials, model.epochs, model.seed
+            algorithm, space, setup.objective, max_trials, setup.epochs, setup.seed, path
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # "Reloading Tuner from ..."
-            tuner = FamilyTuner(oracle, model, path)
-        search = Search(path, tuner, config)
-        tuner.ended = lambda: search.report(verbose)
-        # KerasTuner collects garbage twice in each trial, and need not look at all of Keras for it.
-        gc.collect()
-        gc.freeze()
+        found = Search(path, config, oracle, space, setup)
+        done = oracle.end_order
+        progress = Progress(lambda: len(done), max_trials, budget, show=verbose > 0)
+
+        def heard(trial: Trial, epoch: int, logs: dict[str, float]) -> None:
+            name, epochs = setup.objective[0], found.task_of(trial).epochs
+            progress.epoch(int(trial.trial_id) + 1, epoch, epochs, f"{name} {logs[name]:.4f}")
+
+        def ended(trial: Trial) -> None:
+            progress.end(int(trial.trial_id) + 1)
+            found.report(verbose)
+            found.keep(keep)
+
+        events = {"heard": heard, "ended": ended, "budget": budget, "shrink_batch": shrink_batch}
         try:
-            tuner.search(callbacks=list(callbacks), verbose=0)
+            with progress:
+                spent = launch(oracle, executor, found.task_of, **events)
         except KeyboardInterrupt:
             print(f"\nPaused. The same call with directory={str(path)!r} continues the search.")
             raise
-        finally:
-            gc.unfreeze()
-    trials = search.trials
+    trials = found.trials
     if all(trial["status"] == "failed" for trial in trials):
         raise RuntimeError(
             f"all {len(trials)} trials of {path} failed; the first: {trials[0]['reason']}"
         )
-    plots.save(search.plot(), path / "search.png")
+    found.write_page()
     if verbose and len(trials) < max_trials:
-        print(f"{len(trials)} trials: the space holds no other configurations")
-    return search
+        why = "the budget is spent" if spent else "the space holds no other configurations"
+        print(f"{len(trials)} trials: {why}")
+    return found
 
 
-def _reported(model: FamilyModel) -> list[str]:
+def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
+    """The arguments of `tune` that a search was asked with, from its `search.json`."""
+    config = read_search(directory)
+    source = dict(config["data"]["source"] or {"source": None})
+    if data is None:
+        data = source.pop("source")
+        wanted = f"searches on data in memory ({config['data']['name']}); pass the same again"
+        check(data is not None, "resume", str(directory), wanted)
+        data = family(config["family"]).load_data(data, **source)
+    if space is None and config["written_space"] is not None:
+        space = config["written_space"]
+        wanted = "searches a function of your own; pass the same space again"
+        check(space != "function", "resume", str(directory), wanted)
+    names = ("variant", "algorithm", "objective", "epochs", "patience", "precision", "seed")
+    kept = {name: config[name] for name in (*names, "search", "max_trials")} | config["fixed"]
+    named = {"family_or_name": config["family"], "data": data, "space": space}
+    return named | kept | {"directory": directory}
+
+
+def seconds(budget: float | str) -> float:
+    """A time in seconds: 90, "90", "90s", "20m", "1h30m".
+
+    Raises:
+        ValueError: anything else, or nothing.
+    """
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+\.?\d*)s?)?", str(budget))
+    times = zip(parts.groups() if parts else (), (3600, 60, 1), strict=False)
+    found = sum(float(number or 0) * unit for number, unit in times)
+    wanted = 'must be a number of seconds, or a text such as "20m" or "1h30m"'
+    check(found > 0, "budget", budget, wanted)
+    return found
+
+
+def _reported(setup: Setup, space: Space) -> list[str]:
     """Metrics that `fit` reports. Builds the default configuration, and fits it to one batch.
 
     What is wrong with the arguments or does not fit the data is found here, not in each trial.
     """
-    hp = keras_tuner.HyperParameters()
-    batch = model.data.with_batch_size(8).train[0]
+    drawn = space.arguments(keras_tuner.HyperParameters())
+    arguments = {**setup.data.spec, **drawn, **space.fixed}
+    batch = setup.data.with_batch_size(8).train[0]
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), policy(setup.precision):
         warnings.simplefilter("ignore")  # of what a batch is too small for
-        history = model.build(hp).fit(
+        model = build(setup, 0, {k: v for k, v in arguments.items() if k not in OF_FIT})
+        history = model.fit(
             x,
             y,
             sample_weight=weights,
             batch_size=8,
-            validation_data=batch if model.data.validation is not None else None,
+            validation_data=batch if setup.data.validation is not None else None,
             verbose=0,
         )
     return list(history.history)
@@ -329,8 +322,12 @@ def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:
     return name, direction
 
 
-def _claim(directory: str | Path | None, name: str, config: dict[str, Any]) -> Path:
-    """The search's directory, with its `search.json`: a new one, or that of the same search."""
+@contextlib.contextmanager
+def _claimed(directory: str | Path | None, name: str, config: dict[str, Any]) -> Iterator[Path]:
+    """The search's directory, with its `search.json`: a new one, or that of the same search.
+
+    Nobody else has it meanwhile; a process that is killed lets go of it.
+    """
     if directory is None:
         name = re.sub(r"[^\w.-]+", "_", name)
         for number in itertools.count(1):
@@ -339,14 +336,20 @@ def _claim(directory: str | Path | None, name: str, config: dict[str, Any]) -> P
                 directory.mkdir(parents=True)
                 break
     path = Path(directory)
+    known = path / "search.json"
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        known = path / "search.json"
         wanted = "is not empty and holds no search; name a new one"
         check(known.is_file(), "directory", str(path), wanted)
         _check_same(path, json.loads(known.read_text()), config)
     path.mkdir(parents=True, exist_ok=True)
-    write_json(path / "search.json", config)
-    return path
+    with (path / "lock").open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                check(False, "directory", str(path), "another process is at this search")
+        write_json(known, config)
+        yield path
 
 
 def _check_same(path: Path, found: dict[str, Any], config: dict[str, Any]) -> None:

@@ -1,0 +1,283 @@
+"""A search beside plain KerasTuner, its memory, and what kills cost it.
+
+    python benchmarks/tuning.py speed dnn cnn lstm --seeds 5
+    python benchmarks/tuning.py kills --kills 20
+    python benchmarks/tuning.py memory --trials 100
+
+`speed`: trials an hour and the best score of `recipes.tune` with two workers and of KerasTuner's
+own tuner, each in a fresh process: the same space, data, algorithm, seeds and epochs. KerasTuner's
+gets arrays, as in its guide. `kills`: searches whose workers, or launcher, or both, are killed by
+SIGKILL at random moments until they are done; all trials must be there, with the hyperparameters
+of a search that nobody disturbed. `memory`: what the workers hold after each trial. Results go to
+`benchmarks/results/tuning.json`.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "tuning.json"
+
+
+def dnn_space(hp):
+    return {
+        "units": (hp.Choice("first", [32, 64, 128]), hp.Choice("second", [32, 64, 128])),
+        "dropout_rate": hp.Float("dropout_rate", 0.0, 0.5),
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-1, sampling="log"),
+        "batch_size": hp.Choice("batch_size", [32, 64, 128]),
+    }
+
+
+def cnn_space(hp):
+    return {
+        "filters": (hp.Choice("first", [4, 6, 8]), hp.Choice("second", [8, 16])),
+        "dropout_rate": hp.Float("dropout_rate", 0.0, 0.5),
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-1, sampling="log"),
+        "batch_size": hp.Choice("batch_size", [64, 128]),
+    }
+
+
+def lstm_space(hp):
+    return {
+        "units": (hp.Choice("units", [16, 32, 64]),),
+        "learning_rate": hp.Float("learning_rate", 1e-4, 1e-1, sampling="log"),
+        "batch_size": hp.Choice("batch_size", [32, 64]),
+    }
+
+
+# family, its data, variant, space, epochs of a trial
+CASES = {
+    "dnn": ("digits", "mlp", dnn_space, 5),
+    "cnn": ("mnist5k", "lenet5", cnn_space, 3),
+    "lstm": ("sunspots", None, lstm_space, 3),
+}
+
+
+def ours(case: str, algorithm: str, seed: int, trials: int, workers: int, directory: str) -> dict:
+    """A search by `recipes.tune`."""
+    import recipes
+    from recipes.contract import family
+
+    source, variant, space, epochs = CASES[case]
+    data = family(case).load_data(source)
+    start = time.perf_counter()
+    search = recipes.tune(
+        case, data, variant=variant, algorithm=algorithm, max_trials=trials, epochs=epochs,
+        precision="float32", seed=seed, objective=("val_loss", "min"), space=space,
+        directory=directory, workers=workers, verbose=0,
+    )  # fmt: skip
+    return {"seconds": time.perf_counter() - start, "best": search.best_score}
+
+
+def plain(case: str, algorithm: str, seed: int, trials: int, workers: int, directory: str) -> dict:
+    """The same by KerasTuner, as its guide has it."""
+    import keras_tuner
+
+    from recipes.contract import family
+    from recipes.training.train import default_variant
+
+    module = family(case)
+    source, variant, space, epochs = CASES[case]
+    variant = variant or default_variant(module)
+    data = module.load_data(source)
+    validation = data.validation.arrays()
+
+    class Model(keras_tuner.HyperModel):
+        def build(self, hp):
+            arguments = {**data.spec, **space(hp)}
+            arguments.pop("batch_size")
+            return module.build_model(variant, **arguments)
+
+        def fit(self, hp, model, *args, **kwargs):
+            return model.fit(*args, batch_size=hp.get("batch_size"), **kwargs)
+
+    tuner_class = {
+        "random": keras_tuner.RandomSearch, "bayesian": keras_tuner.BayesianOptimization,
+    }[algorithm]  # fmt: skip
+    where = Path(directory)
+    x, y = data.train.arrays()
+    start = time.perf_counter()
+    tuner = tuner_class(
+        Model(), objective="val_loss", max_trials=trials, seed=seed + 1,
+        directory=str(where.parent), project_name=where.name,
+    )  # fmt: skip
+    tuner.search(x, y, validation_data=validation, epochs=epochs, verbose=0)
+    best = tuner.oracle.get_best_trials(1)[0].score
+    return {"seconds": time.perf_counter() - start, "best": float(best)}
+
+
+def in_process(what: str, *arguments) -> dict:
+    """One search in a fresh process, with the processor's seconds of it and its workers."""
+    code = (
+        "import sys, json, resource; sys.path.insert(0, sys.argv[1]); import tuning\n"
+        "found = getattr(tuning, sys.argv[2])(*json.loads(sys.argv[3]))\n"
+        "used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]\n"
+        "found['cpu_seconds'] = sum(u.ru_utime + u.ru_stime for u in used)\n"
+        "print('\\n' + json.dumps(found))"
+    )
+    given = [str(Path(__file__).parent), what, json.dumps(arguments)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def speed(options: argparse.Namespace) -> list[dict]:
+    """Pairs of searches, one after the other, the first one in turns."""
+    rows = []
+    for case in options.cases:
+        for seed in range(options.seeds):
+            found = {}
+            for name in ("ours", "plain") if seed % 2 else ("plain", "ours"):
+                with tempfile.TemporaryDirectory() as folder:
+                    found[name] = in_process(
+                        name, case, options.algorithm, seed, options.trials, options.workers,
+                        f"{folder}/search",
+                    )  # fmt: skip
+            rows.append(
+                {
+                    "case": case, "algorithm": options.algorithm, "seed": seed,
+                    "trials": options.trials, "workers": options.workers,
+                    "trials_an_hour": {
+                        name: round(3600 * options.trials / f["seconds"], 1)
+                        for name, f in found.items()
+                    },
+                    "cpu_seconds": {n: round(f["cpu_seconds"], 1) for n, f in found.items()},
+                    "best": {n: round(f["best"], 6) for n, f in found.items()},
+                    "ratio": round(found["plain"]["seconds"] / found["ours"]["seconds"], 2),
+                }
+            )  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+SEARCH = """
+import sys
+sys.path.insert(0, {here!r})
+import recipes, tuning
+recipes.tune("dnn", "digits", variant="mlp", algorithm="random", max_trials={trials}, epochs=6,
+    space=tuning.dnn_space, directory={where!r}, workers={workers}, precision="float32", verbose=0,
+    checkpoint_every=0.5)
+"""
+
+
+def kills(options: argparse.Namespace) -> list[dict]:
+    """One search that is killed again and again, and one that is not."""
+    draw = random.Random(options.seed)
+    folder = Path(tempfile.mkdtemp())
+
+    def start(where: str) -> subprocess.Popen:
+        given = {"here": str(Path(__file__).parent), "where": str(folder / where)}
+        code = SEARCH.format(trials=options.trials, workers=options.workers, **given)
+        return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+    def shot(process: subprocess.Popen, whom: str) -> None:
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        targets = [int(pid) for pid in listed]
+        if whom == "worker":
+            targets = draw.sample(targets, min(1, len(targets)))
+        elif whom == "launcher":
+            targets = [process.pid]
+        else:
+            targets = [process.pid, *targets]
+        for pid in targets:
+            os.kill(pid, signal.SIGKILL)
+
+    whole = start("whole")
+    whole.wait()
+    done, starts, process = [], 1, start("killed")
+    while process.poll() is None or process.returncode:
+        if process.poll() is not None:
+            starts, process = starts + 1, start("killed")
+        time.sleep(draw.uniform(*options.pause))
+        if len(done) < options.kills and process.poll() is None:
+            whom = draw.choice(["worker", "launcher", "both"])
+            shot(process, whom)
+            done.append(whom)
+            print(len(done), whom, flush=True)
+        elif process.poll() is None:
+            process.wait()
+        if process.poll() is not None and process.returncode > 0:
+            raise RuntimeError(f"the search ended with code {process.returncode}")
+
+    def trials(where: str) -> dict[str, dict]:
+        return json.loads((folder / where / "oracle.json").read_text())["trials"]
+
+    undisturbed, killed = trials("whole"), trials("killed")
+    failed = [t["message"] for t in killed.values() if t["status"] == "FAILED"]
+    row = {
+        "kills": {whom: done.count(whom) for whom in sorted(set(done))},
+        "starts": starts,
+        "trials": len(killed),
+        "ended": sum(t["status"] in ("COMPLETED", "FAILED") for t in killed.values()),
+        "failed": failed,
+        "same_hyperparameters": [t["values"] for t in killed.values()]
+        == [t["values"] for t in undisturbed.values()],
+        "same_scores": sum(
+            killed[i]["score"] is not None and abs(killed[i]["score"] - t["score"]) < 1e-5
+            for i, t in undisturbed.items()
+        ),
+    }
+    shutil.rmtree(folder)
+    print(json.dumps(row))
+    return [row]
+
+
+def memory(options: argparse.Namespace) -> list[dict]:
+    """Megabytes that a worker holds after each of many trials, workers that follow on included."""
+    import pickle
+
+    from recipes.tuning import executors
+
+    held, load = [], pickle.load
+
+    def listened(file):
+        event = load(file)
+        if event[0] == "ended":
+            held.append(event[2] >> 20)
+        return event
+
+    executors.pickle.load = listened
+    with tempfile.TemporaryDirectory() as folder:
+        ours("dnn", "random", 0, options.trials, 1, f"{folder}/search")
+    early, late = held[:10], held[-10:]
+    row = {"trials": len(held), "megabytes_first_10": max(early), "megabytes_last_10": max(late)}
+    row |= {"most": max(held), "growth": round(max(held) / held[0] - 1, 4)}
+    print(json.dumps(row))
+    return [row]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=["speed", "kills", "memory"])
+    parser.add_argument("cases", nargs="*", help=f"of speed: {', '.join(CASES)}")
+    parser.add_argument("--algorithm", default="random", choices=["random", "bayesian"])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0, help="of the kills")
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--pause", type=float, nargs=2, default=(5.0, 25.0), help="between kills")
+    options = parser.parse_args()
+    options.cases = options.cases or list(CASES)
+    rows = {"speed": speed, "kills": kills, "memory": memory}[options.what](options)
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, shared, load {os.getloadavg()[0]:.1f}"
+    found[options.what] = {"machine": machine, "rows": rows}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
