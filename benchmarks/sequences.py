@@ -76,7 +76,7 @@ def texts(source, epochs: int, seed: int, families=TEXT, **options) -> dict:
     """Accuracy on the test part of networks of equal width, from random embeddings."""
     found = {}
     for name in families:
-        data = family(name).load_data(source, seed=seed, **options)
+        data = family(name).load_data(source, kind="text", seed=seed, **options)
         model = family(name).build_model("text", **data.spec, seed=seed)
         model.fit(data.train, epochs=epochs, verbose=2)
         found[f"{name}_accuracy_percent"] = 100 * model.evaluate(data.test, verbose=0)[1]

@@ -34,7 +34,9 @@ NEEDS = {
     "transformers": "transformers",
     "diffusers": "diffusers",
     "scikit-learn": "sklearn",
+    "snnTorch": "snntorch",
     "stable-baselines3": "stable_baselines3",
+    "torch-geometric": "torch_geometric",
 }
 PARTS = {"train": "training step", "predict": "inference", "generate": "generation"}
 CASES = peers.cases()
@@ -109,7 +111,9 @@ def compare(name: str, backend: str, device: str, rounds: int) -> list[dict]:
         "scikit-learn",
         "diffusers",
         "transformers",
+        "snntorch",
         "stable-baselines3",
+        "torch-geometric",
     )
     installed = [p for p in packages if importlib.util.find_spec(NEEDS.get(p, p))]
     common = {

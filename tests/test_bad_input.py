@@ -16,20 +16,29 @@ from recipes import (
     dnn,
     dqn,
     gan,
+    gnn,
     hopfield,
     lstm,
+    neat,
     perceptron,
     rbm,
     resnet,
+    snn,
     vae,
 )
 from recipes.__main__ import main
 from recipes.contract import families
+from recipes.reports.spikes import raster
 
 rng = np.random.default_rng(0)
 PICTURES = rng.integers(0, 256, (60, 8, 8, 1), "uint8")
 LABELS = np.arange(60, dtype="int32") % 3
 ROWS = rng.normal(size=(60, 4)).astype("float32")
+GRAPH = {
+    "features": ROWS, "edges": np.stack([np.arange(59), np.arange(1, 60)], axis=1),
+    "labels": LABELS,
+}  # fmt: skip
+NODES = np.arange(60)
 SCHEDULE = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
 
 
@@ -60,6 +69,9 @@ def here(tmp_path, monkeypatch):
         "no_pictures/b/x.txt": "",
         "folder/x.txt": "",
         "one.wav": "no sound",
+        "broken.gml": "graph [ node [ id",
+        "strangers/nodes.csv": "name,x,label\na,1,u\nb,2,v\n",
+        "strangers/edges.csv": "source,target\na,b\na,z\n",
     }
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -197,6 +209,21 @@ MODELS: dict[str, tuple[Callable, tuple[str, ...]]] = {
         lambda: cnn.build_model(weight_decay=-0.1), ("weight_decay=-0.1", "at least 0"),
     ),
     "seed negative": (lambda: dnn.build_model(seed=-1), ("seed=-1", "at least 0")),
+    "layer of graphs": (lambda: gnn.build_model(layer="gnc"), ("layer 'gnc'", "gcn, gat")),
+    "task of graphs": (lambda: gnn.build_model(task="edges"), ("task 'edges'", "nodes, links")),
+    "units of graphs a tuple": (
+        lambda: gnn.build_model(units=(16, 8)), ("units=(16, 8)", "integer"),
+    ),
+    "input_shape of a graph": (
+        lambda: gnn.build_model(input_shape=(34, 5)), ("input_shape=(34, 5)", "(features,)"),
+    ),
+    "variational without links": (
+        lambda: gnn.build_model(variational=True), ("variational=True", "links"),
+    ),
+    "attention_dropout 1": (
+        lambda: gnn.build_model("gat", attention_dropout=1), ("attention_dropout=1", "[0, 1)"),
+    ),
+    "readout": (lambda: gnn.build_model("gin", readout="median"), ("readout 'median'", "mean")),
 }  # fmt: skip
 
 DATA: dict[str, tuple[Callable, tuple[str, ...]]] = {
@@ -288,6 +315,78 @@ DATA: dict[str, tuple[Callable, tuple[str, ...]]] = {
     ),
     "csv not there": (lambda: dnn.load_data("gone.csv"), ("gone.csv", "no such file")),
     "parquet broken": (lambda: dnn.load_data("broken.parquet"), ("broken.parquet", "not readable")),
+    "edges to nodes that are not there": (
+        lambda: gnn.load_data({**GRAPH, "edges": GRAPH["edges"] + 1}),
+        ("edges=[[59, 60]]", "the nodes are 0 .. 59"),
+    ),
+    "edges from negative nodes": (
+        lambda: gnn.load_data({**GRAPH, "edges": GRAPH["edges"] - 1}),
+        ("edges=[[-1, 0]]", "0 .. 59"),
+    ),
+    "edges the other way round": (
+        lambda: gnn.load_data({**GRAPH, "edges": GRAPH["edges"].T}),
+        ("edges", "(2, 59)", "must be integers (e, 2)"),
+    ),
+    "edges that are fractions": (
+        lambda: gnn.load_data({**GRAPH, "edges": GRAPH["edges"] + 0.5}), ("edges", "integers"),
+    ),
+    "masks that overlap": (
+        lambda: gnn.load_data(
+            {**GRAPH, "train": NODES < 30, "validation": NODES > 40, "test": NODES >= 28}
+        ),
+        ("train, validation and test", "overlap", "28, 29"),
+    ),
+    "masks too short": (
+        lambda: gnn.load_data({**GRAPH, "train": NODES[:9] < 5, "test": NODES > 9}),
+        ("train", "(9,)", "(60,)"),
+    ),
+    "a mask without nodes": (
+        lambda: gnn.load_data({**GRAPH, "train": NODES < 9, "test": NODES < 0}),
+        ("test", "no nodes"),
+    ),
+    "labels of fewer nodes": (
+        lambda: gnn.load_data({**GRAPH, "labels": LABELS[:50]}), ("50 labels", "60 nodes"),
+    ),
+    "weights of fewer edges": (
+        lambda: gnn.load_data({**GRAPH, "weights": np.ones(5)}), ("weights", "(5,)", "(59,)"),
+    ),
+    "weights negative": (
+        lambda: gnn.load_data({**GRAPH, "weights": -np.ones(59)}), ("weights", "at least 0"),
+    ),
+    "features with NaN": (
+        lambda: gnn.load_data({**GRAPH, "features": ROWS * np.nan}), ("features", "NaN"),
+    ),
+    "key of a graph unknown": (
+        lambda: gnn.load_data({**GRAPH, "lables": LABELS}), ("'lables'", "'labels'"),
+    ),
+    "a graph without labels": (
+        lambda: gnn.load_data({"edges": GRAPH["edges"]}, task="nodes"), ("labels", "task='links'"),
+    ),
+    "a graph without nodes": (
+        lambda: gnn.load_data({"edges": np.zeros((0, 2), int)}), ("source", "without nodes"),
+    ),
+    "graphs for one graph": (
+        lambda: gnn.load_data("karate", task="graphs"), ("task='graphs'", "1 graph"),
+    ),
+    "neighbours a number": (
+        lambda: gnn.load_data("karate", neighbours=5), ("neighbours=5", "(25, 10)"),
+    ),
+    "neighbours of links": (
+        lambda: gnn.load_data("karate", task="links", neighbours=(5,)),
+        ("neighbours", "nodes only"),
+    ),
+    "folder without a graph": (
+        lambda: gnn.load_data("folder"), ("folder", "nodes.csv and edges.csv", ".graphml"),
+    ),
+    "text file for a graph": (lambda: gnn.load_data("notes.txt"), ("notes.txt", ".graphml")),
+    "graph file broken": (
+        lambda: gnn.load_data("broken.gml"), ("broken.gml", "not readable as a graph"),
+    ),
+    "table for a graph": (lambda: gnn.load_data("iris"), ("'iris'", "tables", "graphs", "karate")),
+    "a number for a graph": (lambda: gnn.load_data(5), ("source", "int", "NetworkX")),
+    "edge list with a stranger": (
+        lambda: gnn.load_data("strangers"), ("edges=['z']", "node table"),
+    ),
     "task": (lambda: dnn.load_data("good.csv", task="guess"), ("task='guess'", "regression")),
 }  # fmt: skip
 
@@ -475,7 +574,30 @@ TUNE: dict[str, tuple[Callable, tuple[str, ...]]] = {
         lambda: recipes.tune("perceptron", "iris", objective=("val_accuracy", "up")),
         ("'up'", '"max"'),
     ),
-    "space no function": (lambda: recipes.tune("dnn", "iris", space={}), ("space={}", "function")),
+    "space of nothing": (
+        lambda: recipes.tune("dnn", "iris", space={}), ("space={}", "learning_rate: {log:"),
+    ),
+    "space with an unknown argument": (
+        lambda: recipes.tune("dnn", "iris", space={"unit": [3]}), ("'unit'", "'units'?"),
+    ),
+    "space the wrong way round": (
+        lambda: recipes.tune("dnn", "iris", space={"learning_rate": {"log": [0.1, 0.001]}}),
+        ("learning_rate", "[0.1, 0.001]", "low end below"),
+    ),
+    "space in no file": (lambda: recipes.tune("dnn", space="no.yaml"), ("'no.yaml'", "no such")),
+    "search for an unknown argument": (
+        lambda: recipes.tune("dnn", "iris", search=["unit"]), ("'unit'", "'units'?"),
+    ),
+    "budget a word": (lambda: recipes.tune("dnn", budget="long"), ("budget='long'", '"20m"')),
+    "workers -1": (lambda: recipes.tune("dnn", workers=-1), ("workers=-1", "at least 0")),
+    "resume no search": (lambda: recipes.tune(resume="gone"), ("search='gone'", "search.json")),
+    "resume with a variant": (
+        lambda: recipes.tune(resume="gone", variant="mlp"), ("keeps its variant", "max_trials"),
+    ),
+    "directory a file": (
+        lambda: recipes.tune("perceptron", "iris", directory="corrupt.png"),
+        ("directory='corrupt.png'", "no search"),
+    ),
     "shape that contradicts the data": (
         lambda: recipes.tune("dnn", "iris", input_shape=(5,)), ("input_shape=(5,)", "(4,)"),
     ),
@@ -566,6 +688,59 @@ UNLABELLED: dict[str, tuple[Callable, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+def spiking(**arguments):
+    return snn.build_model("tiny", input_shape=(8, 8, 1), num_classes=3, **arguments)
+
+
+# Networks that go through time
+SPIKING: dict[str, tuple[Callable, tuple[str, ...]]] = {
+    "no time steps": (lambda: spiking(num_steps=0), ("num_steps=0", "positive integer")),
+    "time steps a fraction": (lambda: spiking(num_steps=2.5), ("num_steps=2.5", "integer")),
+    "encoder unknown": (
+        lambda: spiking(encoder="poison"), ("encoder 'poison'", "rate", "latency"),
+    ),
+    "neuron unknown": (lambda: spiking(neuron="lft"), ("neuron 'lft'", "'lif'", "adaptive")),
+    "surrogate unknown": (
+        lambda: spiking(surrogate="arctangent"), ("surrogate 'arctangent'", "'arctan'"),
+    ),
+    "readout unknown": (lambda: spiking(readout="counts"), ("readout 'counts'", "'count'")),
+    "learning unknown": (lambda: spiking(learning="spdt"), ("learning 'spdt'", "stdp")),
+    "beta 0": (lambda: spiking(beta=0), ("beta=0", "(0, 1]")),
+    "beta above 1": (lambda: spiking(beta=1.1), ("beta=1.1", "(0, 1]")),
+    "threshold negative": (lambda: spiking(threshold=-1.0), ("threshold=-1.0", "positive")),
+    "two layers of STDP": (
+        lambda: spiking(learning="stdp", units=(3, 3)), ("units=(3, 3)", "one layer"),
+    ),
+    "spikes of another length": (
+        lambda: snn.build_model("tiny", input_shape=(5, 4), encoder="spikes").fit(ROWS[:, None]),
+        ("x", "(60, 1, 4)", "(None, 5, 4)"),
+    ),
+    "spikes that are not binary": (
+        lambda: snn.build_model("tiny", input_shape=(1, 4), encoder="spikes").fit(ROWS[:, None]),
+        ("x='values such as", "0 and 1"),
+    ),
+    "a raster of what is not binary": (
+        lambda: raster({"hidden": ROWS}), ("hidden='values such as", "0 and 1"),
+    ),
+    "pixels of 0 .. 255 for a code": (
+        lambda: spiking(encoder="rate").fit(PICTURES.astype("float32"), LABELS),
+        ("x='values in 0 .. 255'", "[0, 1]"),
+    ),
+    "pixels of 0 .. 255 for STDP": (
+        lambda: spiking(learning="stdp").fit(PICTURES.astype("float32"), LABELS),
+        ("x='values in 0 .. 255'", "[0, 1]"),
+    ),
+    "STDP without labels": (lambda: spiking(learning="stdp").fit(UNIT), ("x=", "needs y")),
+    "conversion of another network": (
+        lambda: snn.convert(cnn.build_model("tiny"), np.zeros((2, 28, 28, 1))),
+        ("MaxPooling2D", "average pooling"),
+    ),
+    "conversion in no steps": (
+        lambda: snn.convert(dnn.build_model("tiny"), UNIT, num_steps=0), ("num_steps=0",),
+    ),
+}  # fmt: skip
+
+
 def act(source="CartPole-v1", variant="tiny", **arguments):
     """Play for an epoch of three rounds."""
     batch_size = arguments.pop("batch_size", 64)
@@ -640,6 +815,54 @@ ACTING: dict[str, tuple[Callable, tuple[str, ...]]] = {
     ),
     "double a number": (lambda: dqn.build_model(double=2), ("double=2", "True or False")),
 }  # fmt: skip
+
+
+def evolve(x=None, y=None, **arguments):
+    """A generation of a small population, by default on XOR."""
+    model = neat.build_model("tiny", **{"input_shape": (2,), "seed": 0, **arguments})
+    data = neat.load_data()
+    return model.fit(*((x, y) if x is not None else (data.train,)), epochs=1, verbose=0)
+
+
+# Networks that evolve
+EVOLVING: dict[str, tuple[Callable, tuple[str, ...]]] = {
+    "a population of one": (
+        lambda: evolve(population_size=1), ("population_size=1", "at least 2"),
+    ),
+    "a fitness of NaN": (
+        lambda: evolve(fitness=lambda y, outputs: np.full(len(outputs), np.nan)),
+        ("fitness=nan", "20 of 20 networks", "finite"),
+    ),
+    "a fitness of all networks together": (
+        lambda: evolve(fitness=lambda y, outputs: 1.0), ("fitness='gave an array of shape ()'",),
+    ),
+    "a threshold of zero": (
+        lambda: evolve(compatibility_threshold=0.0), ("compatibility_threshold=0.0", "positive"),
+    ),
+    "a rate above 1": (lambda: evolve(add_node_rate=1.2), ("add_node_rate=1.2", "[0, 1]")),
+    "a rate below 0": (
+        lambda: evolve(weight_mutation_rate=-0.1), ("weight_mutation_rate=-0.1", "[0, 1]"),
+    ),
+    "no place for the outputs": (
+        lambda: evolve(max_nodes=3), ("max_nodes=3", "at least 4", "inputs, a bias and outputs"),
+    ),
+    "another environment's observations": (
+        lambda: evolve(neat.load_data("Acrobot-v1").train, num_actions=3),
+        ("observations (6,) and 3 actions", "(2,) and 3 actions"),
+    ),
+    "an environment to classify": (
+        lambda: evolve(neat.load_data("CartPole-v1").train), ("an environment", "num_actions"),
+    ),
+    "arrays to act in": (lambda: evolve(ROWS, LABELS, num_actions=2), ("an environment's data",)),
+    "examples without targets": (lambda: evolve(np.zeros((4, 2))), ("y=None", "targets")),
+    "labels out of range": (
+        lambda: evolve(np.zeros((4, 2)), np.arange(4)), ("values in 0 .. 3", "labels 0 .. 1"),
+    ),
+    "weights of examples": (
+        lambda: neat.build_model("tiny").fit(np.zeros((2, 2)), LABELS[:2], sample_weight=[1, 2]),
+        ("sample_weight", "not supported"),
+    ),
+}  # fmt: skip
 CALLS = {
     f"{group}: {name}": row
     for group, rows in (
@@ -648,7 +871,9 @@ CALLS = {
         ("train", TRAIN),
         ("tune", TUNE),
         ("unlabelled", UNLABELLED),
+        ("spiking", SPIKING),
         ("acting", ACTING),
+        ("evolving", EVOLVING),
     )
     for name, row in rows.items()
 }
@@ -685,6 +910,10 @@ COMMANDS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "tune with an unknown flag": ("tune cnn --max-trial 3", 2, ("--max-trial 3", "--max-trials?")),
     "tune with an unknown algorithm": ("tune dnn --data iris --algorithm best", 1, ("'best'",)),
     "tune a word of trials": ("tune dnn --max-trials few", 2, ("--max-trials", "'few'")),
+    "tune a word of workers": ("tune dnn --workers all", 2, ("--workers", "'all'")),
+    "tune for a word": ("tune dnn --budget long", 1, ("budget='long'", "20m")),
+    "tune again what is no search": ("tune --resume gone", 1, ("search='gone'", "search.json")),
+    "train from no search": ("train dnn --from gone", 1, ("search='gone'", "search.json")),
     "predict nothing": ("predict", 2, ("RUN", "INPUT")),
     "predict without input": ("predict gone", 2, ("INPUT",)),
     "predict from nothing": ("predict gone corrupt.png", 1, ("run='gone'", "no run directory")),

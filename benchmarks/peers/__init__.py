@@ -32,6 +32,7 @@ class Case:
     values: str = "normal"
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
+    epochs: int = 1  # in each round, over which the steps are divided
 
     def arrays(self):
         """Random examples: x float32 (n, *input_shape), y int32 (n,) or None.
@@ -138,11 +139,11 @@ def of_keras(model, case: Case) -> tuple:
     batches = case.batches()
 
     def train():
-        model.fit(batches, shuffle=False, verbose=0)
+        model.fit(batches, epochs=case.epochs, shuffle=False, verbose=0)
 
     def predict():
         if case.predict == "predict":
-            return model.predict(batches, verbose=0)
+            return [model.predict(batches, verbose=0) for _ in range(case.epochs)]
         return getattr(model, case.predict)(batches.x, batch_size=case.batch_size)
 
     parts = {"train": train, "predict": predict}
