@@ -154,15 +154,20 @@ class Spiking(keras.Model):
             if isinstance(inner, layers.Dense | layers.Conv2D):
                 weighted.append((layer, inner))
         check(weighted, "model", self.name, "has no layers of weights that go step by step")
-        inputs = keras.Model(self.inputs, [layer.input for layer, _ in weighted])
-        found = inputs.predict(np.asarray(x, "float32"), batch_size=batch_size, verbose=0)
+        counts = [
+            ops.count_nonzero(layer.input, axis=range(1, len(layer.input.shape)))
+            for layer, _ in weighted
+        ]
+        found = keras.Model(self.inputs, counts).predict(
+            np.asarray(x, "float32"), batch_size=batch_size, verbose=0
+        )
         rows = []
         for (layer, inner), came in zip(weighted, keras.tree.flatten(found), strict=True):
             timed = isinstance(layer, EachStep)
             places = math.prod(layer.output.shape[2 if timed else 1 : -1])  # of a kernel
             multiply_adds = math.prod(inner.kernel.shape) * places
-            spikes = float(np.count_nonzero(came) / len(came)) if timed else 0.0
-            share = spikes / math.prod(came.shape[2:]) if timed else 1.0
+            spikes = float(np.mean(came)) if timed else 0.0
+            share = spikes / math.prod(layer.input.shape[2:]) if timed else 1.0
             rows.append({"layer": inner.name, "spikes": spikes, "operations": share * multiply_adds,
                          "multiply_adds": multiply_adds})  # fmt: skip
         return rows
