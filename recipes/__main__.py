@@ -152,7 +152,8 @@ def _start_backend() -> None:
         os.dup2(silence, 2)
         import keras
 
-        keras.ops.zeros(1)  # the first tensor looks for devices
+        if keras.backend.backend() == "tensorflow":
+            keras.ops.zeros(1)  # the first tensor looks for devices
 
 
 def _list(options: argparse.Namespace, rest: list[str]) -> None:
@@ -282,6 +283,9 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
     add("--patience", type=int, metavar="N", help="stop after so many epochs without a better one")
     if command == "train":
         add("--run-dir", help="a new directory; default runs/...")
+        add(
+            "--distribute", metavar="data|model", help="over all devices: the batches, or the model"
+        )
         add("--resume", metavar="RUN", help="continue a run; alone, or with epochs or patience")
         add("--from", dest="search", metavar="SEARCH", help="with the best arguments of a search")
     else:

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import shlex
+import shutil
 import sys
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Batches, Data
 from recipes.training import checkpoints
 from recipes.training.compilation import create_variables
+from recipes.training.distribution import Distribution, OneDevice, distribution, throwaway_directory
 from recipes.training.precision import choose, policy
 from recipes.training.runs import (
     Recorder,
@@ -44,6 +46,7 @@ def train(
     patience: int | None = None,
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
+    distribute: str | None = None,
     callbacks: list[keras.callbacks.Callback] = (),
     data_options: dict[str, Any] | None = None,
     verbose: int | str = "auto",
@@ -68,6 +71,10 @@ def train(
         resume: a run directory, to continue after a crash, or for more `epochs` or `patience`. It
             keeps all other arguments, but needs `data` again where the run had arrays. On a CPU
             it ends with the same weights as a run that nothing disturbed.
+        distribute: over all devices of this process, and of others that were started with it:
+            "data": each takes its share of a batch; "model" or "model:N": transformers are split,
+            over N devices; see `recipes.training.distribution`. The first process alone keeps the
+            run; the others' directories are thrown away as they end.
         callbacks: further Keras callbacks.
         data_options: further arguments of `load_data`.
         verbose: as in `fit`; "auto" shows a progress bar in a terminal and lines elsewhere.
@@ -90,6 +97,7 @@ def train(
     ok = isinstance(callbacks, list | tuple)
     ok = ok and all(isinstance(c, keras.callbacks.Callback) for c in callbacks)
     check(ok, "callbacks", callbacks, "must be a list of Keras callbacks")
+    devices = distribution(distribute)
     if resume is not None:
         given = {
             "family": family_or_name,
@@ -102,9 +110,9 @@ def train(
             **build_arguments,
         }
         refused = ", ".join(name for name, value in given.items() if value is not None)
-        wanted = f"keeps its {refused}; only epochs, patience and callbacks can be new"
+        wanted = f"keeps its {refused}; only epochs, patience, distribute and callbacks can be new"
         check(not refused, "resume", str(resume), wanted)
-        return _resume(resume, data, epochs, patience, callbacks, verbose)
+        return _resume(resume, data, epochs, patience, callbacks, verbose, devices)
 
     check(family_or_name is not None, "family", None, "name a family, or a run to resume")
     module = family(family_or_name)
@@ -118,6 +126,8 @@ def train(
         if argument not in defaults:
             raise unknown("argument", argument, known[:-1])  # without "build_arguments" itself
     precision = choose(precision)
+    if devices.process:
+        run_dir = throwaway_directory()
     check_new(run_dir)
 
     if isinstance(data, Data):
@@ -150,7 +160,9 @@ def train(
     with policy(precision):
         keras.utils.set_random_seed(seed)
         # Built first: a wrong argument must not leave a directory behind.
-        model = module.build_model(variant, **config["build"])
+        with devices.scope():
+            model = module.build_model(variant, **config["build"])
+            devices.check(model)
         directory = new_directory(run_dir, f"{name}-{variant}-{data.name}")
         write_json(directory / "config.json", config)
         write_json(directory / "environment.json", environment())
@@ -164,7 +176,7 @@ def train(
             },
         )
         recorder = Recorder(directory, module.OBJECTIVE, patience)
-        return _fit(directory, model, data, recorder, callbacks, verbose)
+        return _fit(directory, model, data, recorder, callbacks, verbose, devices)
 
 
 def _resume(
@@ -174,9 +186,12 @@ def _resume(
     patience: int | None,
     callbacks: list,
     verbose: Any,
+    devices: OneDevice | Distribution,
 ) -> Run:
     config = read_config(resume)
     directory = Path(resume)
+    if devices.process:
+        directory = shutil.copytree(directory, throwaway_directory(), dirs_exist_ok=True)
     last = directory / "last.keras"
     check(last.is_file(), "resume", str(directory), "has no last.keras yet; delete it, train anew")
     state = checkpoints.read_state(last)
@@ -205,11 +220,13 @@ def _resume(
 
     with policy(config["precision"]):
         keras.utils.set_random_seed(config["seed"])
-        model = checkpoints.load(last)
+        with devices.scope():
+            model = checkpoints.load(last)
+            devices.check(model)
         recorder = Recorder(directory, module.OBJECTIVE, config["patience"])
         recorder.restore(state)
         write_json(directory / "config.json", config)
-        return _fit(directory, model, data, recorder, callbacks, verbose)
+        return _fit(directory, model, data, recorder, callbacks, verbose, devices)
 
 
 def _fit(
@@ -219,6 +236,7 @@ def _fit(
     recorder: Recorder,
     callbacks: list,
     verbose: Any,
+    devices: OneDevice | Distribution,
 ) -> Run:
     """Fit from where the recorder stands, then evaluate the best model and write the reports."""
     from recipes.reports.run import write_reports
@@ -226,19 +244,23 @@ def _fit(
     config = read_config(directory)
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
+    verbose = 0 if devices.process else verbose
     data.train.epoch = recorder.epoch
-    create_variables(model, data.train[0])
+    train = devices.share(data.train)
+    with devices.scope():
+        create_variables(model, train[0])
     if recorder.epoch < config["epochs"] and not recorder.stopped:
         try:
-            model.fit(
-                data.train,
-                validation_data=data.validation,
-                epochs=config["epochs"],
-                initial_epoch=recorder.epoch,
-                shuffle=False,  # Batches shuffles, by seed and epoch
-                callbacks=[*callbacks, ScalarLog(directory / "logs"), recorder],
-                verbose=verbose,
-            )
+            with devices.scope():
+                model.fit(
+                    train,
+                    validation_data=devices.share(data.validation),
+                    epochs=config["epochs"],
+                    initial_epoch=recorder.epoch,
+                    shuffle=False,  # Batches shuffles, by seed and epoch
+                    callbacks=[*callbacks, ScalarLog(directory / "logs"), recorder],
+                    verbose=verbose,
+                )
         except KeyboardInterrupt:
             again = f"recipes train --resume {shlex.quote(str(directory))}"
             if not (config["data"]["source"] or {}).get("source"):  # arrays are none of a shell's
