@@ -1,4 +1,4 @@
-"""Training on several devices, or in several processes, is training on one with the same batches."""
+"""Training on several devices or in several processes is training on one, with equal batches."""
 
 import json
 import os
