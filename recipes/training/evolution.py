@@ -4,6 +4,7 @@ A generation is an epoch, and its networks answer together, as arrays with one m
 in one compiled call, or, where they are few and small, in NumPy.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -110,12 +111,12 @@ class Evolution(keras.Model):
 
     def _answer(self, networks: np.ndarray, x: np.ndarray, *state: np.ndarray) -> tuple:
         """`respond`, of arrays."""
-        few = np.prod(networks.shape[:2]) * x.shape[1] < FEW
+        few = math.prod(networks.shape[:2]) * x.shape[1] < FEW
         return self.respond(networks, x, *state) if few else self._compiled([networks, x, *state])
 
     def answers(self, networks: np.ndarray, x: np.ndarray, batch_size: int | None = None):
         """Answers to examples x (n, *input_shape): float32 (networks, n, values)."""
-        rows = batch_size or max(1, VALUES // np.prod(networks.shape[:2]))
+        rows = batch_size or max(1, VALUES // math.prod(networks.shape[:2]))
         parts = [self._answer(networks, x[None, i : i + rows])[0] for i in range(0, len(x), rows)]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
@@ -219,8 +220,7 @@ class Evolution(keras.Model):
                 callbacks.on_epoch_begin(epoch)
                 callbacks.on_train_batch_begin(0)
                 logs = self.next_generation(examples, batch_size)
-                for callback in callbacks.callbacks:  # the list itself would start a thread
-                    callback.on_train_batch_end(0, logs)
+                callbacks.on_train_batch_end(0, logs)
                 if validation_data is not None and (epoch + 1) % validation_freq == 0:
                     logs |= validate(
                         self, held, callbacks, validation_batch_size or batch_size, None
@@ -369,12 +369,13 @@ def _joined(batches: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def of_classes(y: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:
     """Measures of logits (networks, n, classes) for labels y (n,), (networks,) each."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    right = log_p[:, np.arange(len(y)), y]  # (networks, n)
+    by_class = logits.transpose(2, 0, 1)  # few and long: what is fast
+    shifted = by_class - by_class.max(axis=0)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=0))
+    right = log_p[y, :, np.arange(len(y))]  # (n, networks)
     return {
-        "loss": -right.mean(axis=1),
-        "fitness": np.exp(right).sum(axis=1, dtype="float64") ** 2,
+        "loss": -right.mean(axis=0),
+        "fitness": np.exp(right).sum(axis=0, dtype="float64") ** 2,
         "accuracy": (logits.argmax(axis=-1) == y).mean(axis=1),
     }
 

@@ -36,11 +36,29 @@ def batches_of(x: Any, y: Any, batch_size: int | None, shuffle: bool) -> Iterabl
     )
 
 
+class Callbacks(keras.callbacks.CallbackList):
+    """Keras's, for logs that are Python numbers: without a search for tensors among them, which
+    takes TensorFlow as long as a step of a small network, and without a thread.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Call it on each callback."""
+        logs = dict(sorted(logs.items()))
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Call it on each callback."""
+        logs = dict(sorted(logs.items()))
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+
 def callbacks_of(
     model: keras.Model, callbacks: Any, verbose: Any, epochs: int, steps: int | None
-) -> keras.callbacks.CallbackList:
+) -> Callbacks:
     """The callbacks of a training, with a `History` and, unless silent, a progress bar."""
-    return keras.callbacks.CallbackList(
+    return Callbacks(
         callbacks, add_history=True, add_progbar=verbose != 0, model=model, verbose=verbose,
         epochs=epochs, steps=steps,
     )  # fmt: skip
