@@ -18,7 +18,7 @@ from recipes.contract import check
 from recipes.data.core import Batches
 from recipes.data.environments import Episodes, play
 from recipes.layers.compiled import compiled
-from recipes.training.fitting import callbacks_of, refuse, validate
+from recipes.training.fitting import refuse, run_epochs
 
 VALUES = 2**23  # of all networks' answers that are computed at once
 FEW = 2**18  # below so many, a compiled call takes longer than NumPy, measured on two cores
@@ -202,35 +202,30 @@ class Evolution(keras.Model):
                sample_weight=sample_weight, steps_per_epoch=steps_per_epoch)  # fmt: skip
         examples = self.examples(x, y)
         if isinstance(validation_data, Batches):
-            held = self.examples(validation_data)
+            validation_data = self.examples(validation_data)
         elif validation_data is not None:
-            held = self.examples(*keras.utils.unpack_x_y_sample_weight(validation_data)[:2])
-        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps=1)
-        self.stop_training = False
-        callbacks.on_train_begin()
-        epoch = self._initial_epoch or initial_epoch  # BackupAndRestore's
-        if self.population is None:
-            drawn = random.getrandbits(31) if self.seed is None else self.seed
-            self.population = self.first_population(drawn)
-        elif epoch == 0:
-            self.population.measured = {}
-        logs = {}
+            held = keras.utils.unpack_x_y_sample_weight(validation_data)
+            validation_data = self.examples(*held[:2])
+
+        def evolve(epoch, callbacks):
+            callbacks.on_train_batch_begin(0)
+            if self.population is None:
+                drawn = random.getrandbits(31) if self.seed is None else self.seed
+                self.population = self.first_population(drawn)
+            elif epoch == 0:
+                self.population.measured = {}
+            logs = self.next_generation(examples, batch_size)
+            callbacks.on_train_batch_end(0, logs)
+            return logs
+
         with threadpool_limits(1, "blas"):  # threads of small products wait for each other
-            while epoch < epochs and not self.stop_training:
-                callbacks.on_epoch_begin(epoch)
-                callbacks.on_train_batch_begin(0)
-                logs = self.next_generation(examples, batch_size)
-                callbacks.on_train_batch_end(0, logs)
-                if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                    logs |= validate(
-                        self, held, callbacks, validation_batch_size or batch_size, None
-                    )
-                if self.solved(logs, examples):
-                    self.stop_training = True
-                callbacks.on_epoch_end(epoch, logs)
-                epoch += 1
-        callbacks.on_train_end(logs)
-        return self.history
+            return run_epochs(
+                self, evolve, epochs=epochs, initial_epoch=initial_epoch, steps=1, verbose=verbose,
+                callbacks=callbacks, validation_data=validation_data,
+                validation_freq=validation_freq,
+                validation_batch_size=validation_batch_size or batch_size,
+                done=lambda logs: self.solved(logs, examples),
+            )  # fmt: skip
 
     def next_generation(self, examples: Any, batch_size: int | None = None) -> dict[str, float]:
         """Judge the population, keep the best network, and go on to the next generation."""
