@@ -26,8 +26,9 @@ SEEDS = 10
 class Best(keras.callbacks.Callback):
     """Keeps the weights of the epoch that is best on the validation part, and ends in good time.
 
-    As the code of GAT has it: an epoch is better if both its loss and its accuracy are as good as
-    any before; an epoch in which neither is for `patience` times ends the training.
+    As the code of GAT has it: an epoch is better if both its loss, without the penalty on weights,
+    and its accuracy are as good as any before; an epoch in which neither is for `patience` times
+    ends the training.
 
     Args:
         patience: epochs.
@@ -42,8 +43,9 @@ class Best(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Compare."""
         self.epochs = epoch + 1
-        loss, accuracy = logs["val_loss"], logs[f"val_{self.measure}"]
-        loss = 0.0 if self.measure == "auc" else loss
+        loss, accuracy = 0.0, logs[f"val_{self.measure}"]
+        if self.measure != "auc":
+            loss = logs["val_loss"] - sum(float(penalty) for penalty in self.model.losses)
         good = loss <= self.loss, accuracy >= self.accuracy
         if all(good):
             self.weights = self.model.get_weights()

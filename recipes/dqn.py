@@ -40,7 +40,7 @@ from recipes.contract import check, recipe
 from recipes.data.environments import Episodes, play, record
 from recipes.layers.compiled import compiled
 from recipes.training.averages import copy_of
-from recipes.training.fitting import callbacks_of, refuse, validate
+from recipes.training.fitting import refuse, run_epochs
 from recipes.training.optimizers import make_optimizer
 from recipes.training.replay import Replay
 
@@ -255,32 +255,30 @@ class DQN(keras.Model):
         check(isinstance(steps, Integral) and steps >= 1, "steps_per_epoch", steps, wanted)
 
         rounds = math.ceil(steps / self.train_every)
-        callbacks = callbacks_of(self, callbacks, verbose, epochs, rounds * self.train_every)
-        self.stop_training, logs = False, {}
         player = Player(self, x, batch_size)
+
+        def learn(epoch, callbacks):
+            if not len(player.replay):
+                player.play(self.warmup_steps, self.epsilon if int(self.steps) else 1.0)
+            self.reset_metrics()
+            player.ended.clear()
+            for i in range(rounds):
+                callbacks.on_train_batch_begin(i * self.train_every)
+                player.play(self.train_every, self.epsilon)
+                logs = {"loss": player.learn(), **player.results(), "epsilon": self.epsilon}
+                callbacks.on_train_batch_end((i + 1) * self.train_every - 1, logs)
+                if self.stop_training:
+                    break
+            return logs
+
         try:
-            callbacks.on_train_begin()
-            epoch = self._initial_epoch or initial_epoch  # BackupAndRestore's
-            player.play(self.warmup_steps, self.epsilon if int(self.steps) else 1.0)
-            while epoch < epochs and not self.stop_training:
-                self.reset_metrics()
-                player.ended.clear()
-                callbacks.on_epoch_begin(epoch)
-                for i in range(rounds):
-                    callbacks.on_train_batch_begin(i * self.train_every)
-                    player.play(self.train_every, self.epsilon)
-                    logs = {"loss": player.learn(), **player.results(), "epsilon": self.epsilon}
-                    callbacks.on_train_batch_end((i + 1) * self.train_every - 1, logs)
-                    if self.stop_training:
-                        break
-                if validation_data is not None and self._should_eval(epoch, validation_freq):
-                    logs |= validate(self, validation_data, callbacks, None, None)
-                callbacks.on_epoch_end(epoch, logs)
-                epoch += 1
-            callbacks.on_train_end(logs)
+            return run_epochs(
+                self, learn, epochs=epochs, initial_epoch=initial_epoch, verbose=verbose,
+                callbacks=callbacks, steps=rounds * self.train_every,
+                validation_data=validation_data, validation_freq=validation_freq,
+            )  # fmt: skip
         finally:
             player.close()
-        return self.history
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None,
                  steps=None, callbacks=None, return_dict=False, **kwargs):  # fmt: skip

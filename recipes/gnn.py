@@ -15,10 +15,9 @@ Papers:
     Gilmer, Schoenholz, Riley, Vinyals & Dahl 2017, Neural message passing for quantum chemistry.
 
 Differences:
-    GCN has biases, which the paper has and its code leaves out. One dropout mask of the inputs is
-    shared by all heads of GAT; its authors' code draws one for each. Links are learnt from as many
-    pairs that are not joined as pairs that are, drawn afresh in each epoch; the paper weighs all
-    pairs. GraphSAGE runs all layers on all nodes of a sampled neighbourhood. GIN has GIN-0's sums,
+    GCN has biases, which the paper has and its code leaves out. Links are learnt from as many pairs
+    that are not joined as pairs that are, drawn afresh in each epoch; the paper weighs all pairs.
+    GraphSAGE runs all layers on all nodes of a sampled neighbourhood. GIN has GIN-0's sums,
     a constant learning rate (the paper's halves every 50 epochs), and dropout before the linear
     layers of its readout; the paper's code has it behind.
 """
@@ -269,7 +268,8 @@ def build_model(
         variational: draw these from a distribution.
         readout: of the nodes of a graph: "sum", "mean" or "max".
         activation: a Keras activation, behind each layer but the last.
-        dropout_rate: before each layer; of whole graphs before the logits.
+        dropout_rate: before each layer, of "gat" and "gatv2" for each head anew; of whole graphs
+            before the logits.
         attention_dropout: of the shares of attention.
         message_dropout: of what "gat" and "gatv2" send, as in the code of GAT's authors.
         optimizer: "sgd", "adam", "adamw", "rmsprop", "adagrad", or an optimizer.
@@ -330,6 +330,7 @@ def build_model(
         if layer in ("gat", "gatv2"):
             return GraphAttention(
                 width, output_heads if last else num_heads, concat=not last,
+                input_dropout=0.0 if task == "graphs" else dropout_rate,
                 dropout_rate=attention_dropout, message_dropout=message_dropout,
                 dynamic=layer == "gatv2", **common,
             )(x, edges, weights)  # fmt: skip
@@ -343,12 +344,13 @@ def build_model(
     def drop(x):
         return layers.Dropout(dropout_rate)(x) if dropout_rate else x
 
+    def drop_inputs(x):  # the heads of attention do so themselves
+        return x if task == "graphs" or layer in ("gat", "gatv2") else drop(x)
+
     x, steps = inputs["features"], []
     hidden = num_layers - (task != "graphs")
     for i in range(hidden):
-        if task != "graphs":
-            x = drop(x)
-        x = convolve(x, i, units, False, f"layer_{i}")
+        x = convolve(drop_inputs(x), i, units, False, f"layer_{i}")
         steps.append(x)
     if task == "graphs":
         # Graphs are told apart by what all layers saw (Xu et al. 2019, equation 4.2).
@@ -359,10 +361,10 @@ def build_model(
         outputs = Asked(name="asked_for", dtype="float32")(x, inputs["asked"])
     elif task == "nodes":
         x = layers.Identity(name="embedding")(x)
-        x = convolve(drop(x), hidden, num_classes, True, "logits")
+        x = convolve(drop_inputs(x), hidden, num_classes, True, "logits")
         outputs = Asked(name="asked_for", dtype="float32")(x, inputs["asked"])
     else:
-        x = drop(x)
+        x = drop_inputs(x)
         z = convolve(x, hidden, latent_dim, True, "mean")
         if variational:
             z = Latent(seed, name="latent")(z, convolve(x, hidden, latent_dim, True, "deviation"))

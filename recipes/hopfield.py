@@ -34,7 +34,7 @@ from keras import layers, ops
 from recipes import data
 from recipes.contract import check, recipe, unknown
 from recipes.data.patterns import corrupt, random_patterns
-from recipes.training.fitting import callbacks_of, refuse, validate
+from recipes.training.fitting import refuse, run_epochs
 from recipes.training.unsupervised import Unsupervised
 
 KINDS = ("patterns",)
@@ -324,26 +324,23 @@ class Hopfield(Unsupervised):
                class_weight=class_weight, sample_weight=sample_weight,
                steps_per_epoch=steps_per_epoch)  # fmt: skip
         patterns = self._patterns(x)
-        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps=1)
-        self.stop_training = False
-        callbacks.on_train_begin()
-        logs = {}
-        epoch = self._initial_epoch or initial_epoch  # BackupAndRestore's
-        if epoch < epochs:
-            callbacks.on_epoch_begin(epoch)
+
+        def store(epoch, callbacks):
             callbacks.on_train_batch_begin(0)
             self.memory.store(patterns.reshape(self.num_patterns, -1))
             logs = self.evaluate(patterns, batch_size=batch_size, verbose=0, return_dict=True)
             callbacks.on_train_batch_end(0, logs)
-            if validation_data is not None:
-                size = validation_batch_size or batch_size
-                logs |= validate(self, validation_data, callbacks, size, validation_steps)
-            callbacks.on_epoch_end(epoch, logs)
-            if epoch + 1 < epochs:
-                told = f"epochs={epochs}: one epoch stored all patterns; more change nothing"
-                warnings.warn(told, stacklevel=2)
-        callbacks.on_train_end(logs)
-        return self.history
+            return logs
+
+        history = run_epochs(
+            self, store, epochs=epochs, initial_epoch=initial_epoch, steps=1, verbose=verbose,
+            callbacks=callbacks, validation_data=validation_data, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size or batch_size, done=lambda logs: True,
+        )  # fmt: skip
+        if history.epoch and history.epoch[-1] + 1 < epochs:
+            told = f"epochs={epochs}: one epoch stored all patterns; more change nothing"
+            warnings.warn(told, stacklevel=2)
+        return history
 
     def _patterns(self, x: Any) -> np.ndarray:
         """The patterns that `fit` was given, checked: float32 (num_patterns, *input_shape)."""

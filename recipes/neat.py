@@ -55,43 +55,51 @@ def of(x: Any) -> Any:
     return np if isinstance(x, np.ndarray) else ops
 
 
+def driven(kernels: Any, x: Any) -> Any:
+    """What the inputs and the bias alone give to the sums, (p, n, m)."""
+    inputs = x.shape[-1]
+    return of(kernels).matmul(x, kernels[:, :inputs]) + kernels[:, inputs : inputs + 1]
+
+
+def activation(z: Any) -> Any:
+    """s' = 1 / (1 + exp(-4.9 z))."""
+    return 0.5 + 0.5 * of(z).tanh(0.5 * SLOPE * z)
+
+
 def sweep(kernels: Any, x: Any, s: Any) -> tuple[Any, Any]:
-    """All nodes once, from what they were: sums z and activations s' = 1 / (1 + exp(-4.9 z)).
+    """All nodes once, from what they were: sums z and activations s'.
 
     Args:
-        kernels: weights (p, m, inputs + 1 + m), from the inputs, the bias and the m nodes to the m.
+        kernels: weights (p, inputs + 1 + m, m), from the inputs, the bias and the m nodes to the m.
         x: inputs (p or 1, n, inputs).
         s: activations (p, n, m); None: of 0.
     """
-    inputs, xp = x.shape[-1], of(kernels)
-    across = xp.transpose(kernels, (0, 2, 1))
-    z = xp.matmul(x, across[:, :inputs]) + across[:, inputs : inputs + 1]
+    z = driven(kernels, x)
     if s is not None:
-        z = z + xp.matmul(s, across[:, inputs + 1 :])
-    return z, 0.5 + 0.5 * xp.tanh(0.5 * SLOPE * z)
+        z = z + of(kernels).matmul(s, kernels[:, x.shape[-1] + 1 :])
+    return z, activation(z)
 
 
 def settle(kernels: Any, x: Any) -> Any:
     """The sums (p, n, m) of feed-forward networks: sweeps until nothing changes."""
-    z, s = sweep(kernels, x, None)
+    z = drive = driven(kernels, x)
+    inner = kernels[:, x.shape[-1] + 1 :]
     if isinstance(kernels, np.ndarray):
-        for _ in range(kernels.shape[1]):  # no path is longer
-            before = s
-            z, s = sweep(kernels, x, s)
-            if np.array_equal(before, s):
+        for _ in range(inner.shape[1]):  # no path is longer
+            before, z = z, drive + activation(z) @ inner
+            if np.array_equal(before, z):
                 break
         return z
 
-    def some(step, z, s, change):
+    def some(step, z, change):
         for _ in range(SWEEPS):
-            before = s
-            z, s = sweep(kernels, x, s)
-        return step + SWEEPS, z, s, ops.any(ops.not_equal(s, before))
+            before, z = z, drive + ops.matmul(activation(z), inner)
+        return step + SWEEPS, z, ops.any(ops.not_equal(z, before))
 
-    def moves(step, z, s, change):
-        return ops.logical_and(step < kernels.shape[1], change)
+    def moves(step, z, change):
+        return ops.logical_and(step < inner.shape[1], change)
 
-    start = some(ops.convert_to_tensor(0, "int32"), z, s, None)
+    start = some(ops.convert_to_tensor(0, "int32"), z, None)
     return ops.while_loop(moves, some, start)[1]
 
 
@@ -110,7 +118,7 @@ class Network(layers.Layer):
         super().__init__(**{"dtype": "float32"} | kwargs)
         self.inputs, self.outputs, self.max_nodes = inputs, outputs, max_nodes
         self.recurrent = recurrent
-        shape = (max_nodes - inputs - 1, max_nodes)  # to, from: inputs, bias, outputs, hidden
+        shape = (max_nodes, max_nodes - inputs - 1)  # from inputs, bias, outputs, hidden; to
         make = partial(self.add_weight, initializer="zeros", trainable=False)
         self.kernel = make(shape=shape, name="kernel")
         # From 0, inputs, to 1, outputs; -1: no node. For pictures.
@@ -118,7 +126,7 @@ class Network(layers.Layer):
         self.built = True
 
     def respond(self, kernels: Any, x: Any, state: Any = None) -> tuple:
-        """Sums of the output nodes (p, n, outputs) of networks (p, m, nodes), and their state.
+        """Sums of the output nodes (p, n, outputs) of networks (p, nodes, m), and their state.
 
         x is (p or 1, n, inputs) or, for recurrent networks, may be (p or 1, n, steps, inputs).
         """
@@ -177,7 +185,7 @@ class NEAT(Evolution):
         return self.respond(self.network.kernel[None], x[None])[0][0]
 
     def respond(self, networks, x, state=None):
-        """See `Evolution.respond`: networks (p, m, nodes), as of `Population.kernels`."""
+        """See `Evolution.respond`: networks (p, nodes, m), as of `Population.kernels`."""
         z, *state = self.network.respond(networks, x, state)
         if self.num_actions is None and self.num_classes is not None:
             z = SLOPE * z
@@ -199,7 +207,7 @@ class NEAT(Evolution):
         return population.kernels()
 
     def champion(self):
-        """The champion's kernel (1, m, nodes)."""
+        """The champion's kernel (1, nodes, m)."""
         return ops.convert_to_numpy(self.network.kernel)[None]
 
     def adopt(self, population, index):

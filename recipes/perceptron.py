@@ -28,7 +28,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe
-from recipes.training.fitting import batches_of, callbacks_of, refuse, validate
+from recipes.training.fitting import Callbacks, batches_of, refuse, run_epochs
 
 KINDS = ("tables", "images")
 OBJECTIVE = ("val_accuracy", "max")
@@ -228,27 +228,20 @@ class Perceptron(keras.Model):
                class_weight=class_weight, sample_weight=sample_weight,
                steps_per_epoch=steps_per_epoch)  # fmt: skip
         batches = batches_of(x, y, batch_size, shuffle)
-        steps = operator.length_hint(batches) or None
-        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps)
-        self.stop_training, self.converged, self.separable = False, None, None
-        callbacks.on_train_begin()
-        logs = {}
-        for epoch in range(self._initial_epoch or initial_epoch, epochs):  # BackupAndRestore's
-            callbacks.on_epoch_begin(epoch)
-            logs = self._learn(batches, callbacks)
-            self.converged = logs["mistakes"] == 0 and not self.stop_training
-            if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                size = validation_batch_size or batch_size
-                logs |= validate(self, validation_data, callbacks, size, validation_steps)
-            callbacks.on_epoch_end(epoch, logs)
-            if self.converged or self.stop_training:
-                break
-        callbacks.on_train_end(logs)
-        if logs.get("mistakes"):
-            self._explain(batches, epoch + 1, logs["mistakes"])
-        return self.history
+        self.converged, self.separable = None, None
+        history = run_epochs(
+            self, lambda epoch, callbacks: self._learn(batches, callbacks),
+            epochs=epochs, initial_epoch=initial_epoch, verbose=verbose, callbacks=callbacks,
+            steps=operator.length_hint(batches) or None, validation_data=validation_data,
+            validation_freq=validation_freq, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size or batch_size,
+            done=lambda logs: self.converged,
+        )  # fmt: skip
+        if history.epoch and (mistakes := int(history.history["mistakes"][-1])):
+            self._explain(batches, history.epoch[-1] + 1, mistakes)
+        return history
 
-    def _learn(self, batches: Iterable, callbacks: keras.callbacks.CallbackList) -> dict:
+    def _learn(self, batches: Iterable, callbacks: Callbacks) -> dict[str, float]:
         """One epoch; returns its logs."""
         units, rate = self.units, float(self.optimizer.learning_rate)
         w = ops.convert_to_numpy(units.w).astype("float64")
@@ -276,6 +269,7 @@ class Perceptron(keras.Model):
             seen = float(units.seen)
             units.mean.assign((seen * ops.convert_to_numpy(units.mean) + total) / (seen + count))
             units.seen.assign(seen + count)
+        self.converged = mistakes == 0 and not self.stop_training
         self.optimizer.iterations.assign_add(len(met))  # what a learning-rate schedule goes by
         labels, scores = map(np.concatenate, zip(*met, strict=True))
         logits = scores if units.units > 1 else np.hstack([0 - scores, scores])

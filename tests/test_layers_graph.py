@@ -182,6 +182,33 @@ def test_equal_scores_are_a_mean():
     np.testing.assert_allclose(numpy(layer(*inputs)), a @ x @ numpy(layer.kernel), atol=1e-5)
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_each_head_drops_features_of_its_own(dynamic):
+    n, features = 400, 6
+    x, weights = np.ones((n, features), "float32"), np.zeros(0, "float32")
+    columns = np.tile(np.arange(features, dtype="int32"), (n, 1))
+    none = np.zeros((0, 2), "int32")  # everyone attends to itself alone
+    for given in (x, [x, columns]):
+        layer = GraphAttention(1, 2, input_dropout=0.5, dynamic=dynamic, num_features=features)
+        given = [*tensors(*given)] if isinstance(given, list) else tensors(given)[0]
+        inputs = (given, *tensors(none, weights))
+        layer(*inputs)
+        layer.kernel.assign(np.ones((features, 2)))
+        np.testing.assert_allclose(numpy(layer(*inputs)), np.full((n, 2), features))
+        kept = numpy(layer(*inputs, training=True)) / 2  # of 6, scaled by 1 / 0.5
+        assert set(np.unique(kept)) <= set(range(features + 1))
+        assert kept.mean() == pytest.approx(3, abs=0.2)
+        assert abs(np.corrcoef(kept.T)[0, 1]) < 0.2
+
+
+def test_each_head_begins_as_if_it_were_alone():
+    layer = GraphAttention(4, 8)
+    layer.build((10, 50))
+    for weight, fans in ((layer.kernel, 50 + 4), (layer.source_scores, 1 + 4)):
+        limit = np.sqrt(6 / fans)
+        assert 0.8 * limit < np.abs(numpy(weight)).max() <= limit
+
+
 def test_in_gat_all_rank_their_neighbours_alike_and_in_gatv2_not():
     # Everyone hears everyone. Brody 2022, theorem 1.
     n = 8

@@ -18,10 +18,10 @@ def sigmoid(z):
 
 
 # Networks. Nodes are two inputs, the bias, one output, and hidden ones.
-KERNEL = np.zeros((1, 4, 7), "float32")
-KERNEL[0, 0, [0, 4, 6]] = 0.5, -1.5, 2.0  # to the output
-KERNEL[0, 1, [0, 1, 2]] = 1.0, 1.0, -0.5
-KERNEL[0, 3, [1, 4]] = -1.0, 0.7  # the third hidden node stands behind the first
+KERNEL = np.zeros((1, 7, 4), "float32")
+KERNEL[0, [0, 4, 6], 0] = 0.5, -1.5, 2.0  # to the output
+KERNEL[0, [0, 1, 2], 1] = 1.0, 1.0, -0.5
+KERNEL[0, [1, 4], 3] = -1.0, 0.7  # the third hidden node stands behind the first
 IN = np.array([[0.2, -0.4], [1.0, 0.5], [0.0, 0.0]], "float32")
 
 
@@ -38,17 +38,17 @@ def test_a_feed_forward_network_by_hand():
 
 
 def test_a_node_that_nothing_enters_rests_at_one_half():
-    kernel = np.zeros((1, 2, 5), "float32")
-    kernel[0, 0, 4] = 3.0
+    kernel = np.zeros((1, 5, 2), "float32")
+    kernel[0, 4, 0] = 3.0
     z = settle(ops.convert_to_tensor(kernel), ops.convert_to_tensor(IN[None]))
     np.testing.assert_allclose(ops.convert_to_numpy(z)[0, :, 0], 1.5)
 
 
 def test_the_longest_way_is_gone_to_its_end():
     count = 15  # hidden nodes, each behind the next one: the last one sees the input
-    kernel = np.zeros((2, count + 1, count + 3), "float32")
-    kernel[0, range(count), range(3, count + 3)] = 0.9
-    kernel[0, count, 0] = 0.8
+    kernel = np.zeros((2, count + 3, count + 1), "float32")
+    kernel[0, range(3, count + 3), range(count)] = 0.9
+    kernel[0, 0, count] = 0.8
     kernel[1, 0, 0] = 1.0
     expected = np.float64(0.8)
     for _ in range(count):
@@ -58,9 +58,9 @@ def test_the_longest_way_is_gone_to_its_end():
 
 
 def test_a_recurrent_sweep_by_hand_and_sequences_step_by_step():
-    kernel = np.zeros((1, 2, 4), "float32")  # one input, bias, output, one hidden node
-    kernel[0, 0, [2, 3]] = -0.3, 1.2
-    kernel[0, 1, [0, 1, 2, 3]] = 1.0, 0.1, 0.4, -0.6
+    kernel = np.zeros((1, 4, 2), "float32")  # one input, bias, output, one hidden node
+    kernel[0, [2, 3], 0] = -0.3, 1.2
+    kernel[0, [0, 1, 2, 3], 1] = 1.0, 0.1, 0.4, -0.6
     network = Network(1, 1, 4, recurrent=True)
     x = np.random.default_rng(0).normal(size=(5, 6, 1)).astype("float32")
     out = hidden = np.zeros(5)
@@ -93,8 +93,8 @@ def test_networks_of_a_population_answer_as_each_alone():
         places = ops.convert_to_numpy(model.network.places)
         used = places >= 0
         kernel = ops.convert_to_numpy(model.network.kernel)
-        assert not kernel[:, ~used].any()
-        to, start = np.argwhere(kernel).T
+        assert not kernel[~used].any()
+        start, to = np.argwhere(kernel).T
         assert (places[start] <= places[to + 3]).all()
 
 

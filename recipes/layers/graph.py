@@ -13,6 +13,8 @@ and not `features` rows a node, and the layers multiply before they gather.
 Gilmer et al. 2017, Neural message passing for quantum chemistry, equations 1 and 2.
 """
 
+import math
+
 import keras
 from keras import layers, ops
 
@@ -218,6 +220,7 @@ class GraphAttention(Convolution):
         units: of each head.
         num_heads: whose outputs lie side by side, (n, num_heads * units), or are averaged.
         concat: False: averaged, (n, units).
+        input_dropout: of the features, for each head anew.
         dropout_rate: of the shares of attention.
         message_dropout: of what is sent, behind the scores.
         dynamic: the second form.
@@ -227,32 +230,42 @@ class GraphAttention(Convolution):
         num_features: of sparse features.
     """
 
-    def __init__(self, units, num_heads=8, concat=True, dropout_rate=0.0, message_dropout=0.0,
-                 dynamic=False, negative_slope=0.2, **kwargs):  # fmt: skip
+    def __init__(self, units, num_heads=8, concat=True, input_dropout=0.0, dropout_rate=0.0,
+                 message_dropout=0.0, dynamic=False, negative_slope=0.2, **kwargs):  # fmt: skip
         super().__init__(units, **kwargs)
         self.num_heads, self.concat, self.dynamic = num_heads, concat, dynamic
         self.dropout_rate, self.negative_slope = dropout_rate, negative_slope
-        self.message_dropout = message_dropout
+        self.input_dropout, self.message_dropout = input_dropout, message_dropout
+        self.drop_inputs = layers.Dropout(input_dropout)
         self.dropout = layers.Dropout(dropout_rate)
         self.drop_messages = layers.Dropout(message_dropout)
 
     def build(self, x_shape, edges_shape=None, weights_shape=None):
         """Make the weights."""
-        shape = (self.features_of(x_shape), self.num_heads * self.units)
-        self.kernel = self.add_kernel("kernel", *shape)  # of the senders
+        features, width = self.features_of(x_shape), self.num_heads * self.units
+        self.kernel = self.add_heads("kernel", features, width)  # of the senders
         if self.dynamic:
-            self.target_kernel = self.add_kernel("target_kernel", *shape)
-            self.source_bias = self.add_bias("source_bias", shape[1])
-            self.target_bias = self.add_bias("target_bias", shape[1])
+            self.target_kernel = self.add_heads("target_kernel", features, width)
+            self.source_bias = self.add_bias("source_bias", width)
+            self.target_bias = self.add_bias("target_bias", width)
         else:
-            self.target_scores = self.add_kernel("target_scores", self.num_heads, self.units)
-        self.source_scores = self.add_kernel("source_scores", self.num_heads, self.units)
+            self.target_scores = self.add_heads("target_scores", self.num_heads, self.units)
+        self.source_scores = self.add_heads("source_scores", self.num_heads, self.units)
         self.bias = self.add_bias(units=self.units * (self.num_heads if self.concat else 1))
+
+    def add_heads(self, name, *shape):
+        """Kernels (features, heads * units) or scores (heads, units), each head's after Glorot."""
+        fan_in = 1 if "scores" in name else shape[0]
+        limit = math.sqrt(6 / (fan_in + self.units))
+        return self.add_weight(
+            shape=shape, initializer=keras.initializers.RandomUniform(-limit, limit),
+            regularizer=self.kernel_regularizer, name=name,
+        )  # fmt: skip
 
     def scores(self, x, h, source, target):
         """Scores of the edges (e, heads), and of each node with itself (n, heads), float32."""
         if self.dynamic:
-            looks = self.heads(project(x, self.target_kernel) + self.target_bias)
+            looks = self.sent(x, self.target_kernel) + self.heads(self.target_bias)
             pairs = ops.take(looks, target, axis=0) + ops.take(h, source, axis=0)
             return self.score(pairs), self.score(looks + h)
         sent = ops.sum(h * self.source_scores, axis=-1)  # (n, heads)
@@ -272,11 +285,31 @@ class GraphAttention(Convolution):
         """(n, heads * units) -> (n, heads, units)."""
         return ops.reshape(h, (-1, self.num_heads, self.units))
 
+    def dropped(self, x):
+        """The features as each head sees them in training, values of (n, heads, ...)."""
+        values, *columns = x if isinstance(x, list | tuple) else (x,)
+        values = self.drop_inputs(ops.repeat(values[:, None], self.num_heads, 1), training=True)
+        return [values, *columns] if columns else values
+
+    def sent(self, x, kernel):
+        """x W, (n, heads, units), of features as they are or of `dropped` ones."""
+        values, *columns = x if isinstance(x, list | tuple) else (x,)
+        if len(values.shape) == 2:
+            return self.heads(project(x, kernel))
+        kernel = self.heads(kernel)  # (features, heads, units)
+        values = ops.cast(values, kernel.dtype)
+        if columns:
+            return ops.einsum("nhk,nkhu->nhu", values, ops.take(kernel, columns[0], axis=0))
+        return ops.einsum("nhf,fhu->nhu", values, kernel)
+
     def call(self, x, edges, weights, training=False):
         """Features (n, features) and edges (e, 2) -> (n, heads * units) or (n, units)."""
         n, source, target = number_of_nodes(x), edges[:, 0], edges[:, 1]
-        h = project(x, self.kernel)
-        h = self.heads(h + self.source_bias if self.dynamic else h)
+        if training and self.input_dropout:
+            x = self.dropped(x)
+        h = self.sent(x, self.kernel)
+        if self.dynamic:
+            h = h + self.heads(self.source_bias)
         scores, own = self.scores(x, h, source, target)
         loop = ops.equal(source, target)[:, None]  # a node attends to itself once
         scores = ops.where(loop, ops.full_like(scores, -1e9), scores)
@@ -294,8 +327,8 @@ class GraphAttention(Convolution):
 
     def get_config(self):
         """The constructor's arguments."""
-        names = ("num_heads", "concat", "dropout_rate", "message_dropout", "dynamic",
-                 "negative_slope")  # fmt: skip
+        names = ("num_heads", "concat", "input_dropout", "dropout_rate", "message_dropout",
+                 "dynamic", "negative_slope")  # fmt: skip
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 

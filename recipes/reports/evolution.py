@@ -45,8 +45,8 @@ def graph(model: "Evolution", inputs: Sequence[str] = (), outputs: Sequence[str]
     for some in (np.arange(model.inputs + 1), np.arange(model.inputs + 1, fixed)):
         y[some] = 1 - (some - some[0] + 0.5) / len(some)
     made, (ax,) = plots.figure(6.4, 1.6 + 0.5 * min(12, max(model.inputs, len(nodes) / 3)))
-    for to, start in np.argwhere(kernel):
-        weight, end = kernel[to, start], to + model.inputs + 1
+    for start, to in np.argwhere(kernel):
+        weight, end = kernel[start, to], to + model.inputs + 1
         tip, tail = (places[end], y[end]), (places[start], y[start])
         bend, gap = (0.4 if tail[0] >= tip[0] else 0.08), 9
         if end == start:  # a loop above the node

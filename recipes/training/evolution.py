@@ -4,6 +4,7 @@ A generation is an epoch, and its networks answer together, as arrays with one m
 in one compiled call, or, where they are few and small, in NumPy.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from recipes.contract import check
 from recipes.data.core import Batches
 from recipes.data.environments import Episodes, play
 from recipes.layers.compiled import compiled
-from recipes.training.fitting import callbacks_of, refuse, validate
+from recipes.training.fitting import refuse, run_epochs
 
 VALUES = 2**23  # of all networks' answers that are computed at once
 FEW = 2**18  # below so many, a compiled call takes longer than NumPy, measured on two cores
@@ -110,12 +111,12 @@ class Evolution(keras.Model):
 
     def _answer(self, networks: np.ndarray, x: np.ndarray, *state: np.ndarray) -> tuple:
         """`respond`, of arrays."""
-        few = np.prod(networks.shape[:2]) * x.shape[1] < FEW
+        few = math.prod(networks.shape[:2]) * x.shape[1] < FEW
         return self.respond(networks, x, *state) if few else self._compiled([networks, x, *state])
 
     def answers(self, networks: np.ndarray, x: np.ndarray, batch_size: int | None = None):
         """Answers to examples x (n, *input_shape): float32 (networks, n, values)."""
-        rows = batch_size or max(1, VALUES // np.prod(networks.shape[:2]))
+        rows = batch_size or max(1, VALUES // math.prod(networks.shape[:2]))
         parts = [self._answer(networks, x[None, i : i + rows])[0] for i in range(0, len(x), rows)]
         return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
@@ -201,36 +202,30 @@ class Evolution(keras.Model):
                sample_weight=sample_weight, steps_per_epoch=steps_per_epoch)  # fmt: skip
         examples = self.examples(x, y)
         if isinstance(validation_data, Batches):
-            held = self.examples(validation_data)
+            validation_data = self.examples(validation_data)
         elif validation_data is not None:
-            held = self.examples(*keras.utils.unpack_x_y_sample_weight(validation_data)[:2])
-        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps=1)
-        self.stop_training = False
-        callbacks.on_train_begin()
-        epoch = self._initial_epoch or initial_epoch  # BackupAndRestore's
-        if self.population is None:
-            drawn = random.getrandbits(31) if self.seed is None else self.seed
-            self.population = self.first_population(drawn)
-        elif epoch == 0:
-            self.population.measured = {}
-        logs = {}
+            held = keras.utils.unpack_x_y_sample_weight(validation_data)
+            validation_data = self.examples(*held[:2])
+
+        def evolve(epoch, callbacks):
+            callbacks.on_train_batch_begin(0)
+            if self.population is None:
+                drawn = random.getrandbits(31) if self.seed is None else self.seed
+                self.population = self.first_population(drawn)
+            elif epoch == 0:
+                self.population.measured = {}
+            logs = self.next_generation(examples, batch_size)
+            callbacks.on_train_batch_end(0, logs)
+            return logs
+
         with threadpool_limits(1, "blas"):  # threads of small products wait for each other
-            while epoch < epochs and not self.stop_training:
-                callbacks.on_epoch_begin(epoch)
-                callbacks.on_train_batch_begin(0)
-                logs = self.next_generation(examples, batch_size)
-                for callback in callbacks.callbacks:  # the list itself would start a thread
-                    callback.on_train_batch_end(0, logs)
-                if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                    logs |= validate(
-                        self, held, callbacks, validation_batch_size or batch_size, None
-                    )
-                if self.solved(logs, examples):
-                    self.stop_training = True
-                callbacks.on_epoch_end(epoch, logs)
-                epoch += 1
-        callbacks.on_train_end(logs)
-        return self.history
+            return run_epochs(
+                self, evolve, epochs=epochs, initial_epoch=initial_epoch, steps=1, verbose=verbose,
+                callbacks=callbacks, validation_data=validation_data,
+                validation_freq=validation_freq,
+                validation_batch_size=validation_batch_size or batch_size,
+                done=lambda logs: self.solved(logs, examples),
+            )  # fmt: skip
 
     def next_generation(self, examples: Any, batch_size: int | None = None) -> dict[str, float]:
         """Judge the population, keep the best network, and go on to the next generation."""
@@ -369,12 +364,13 @@ def _joined(batches: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def of_classes(y: np.ndarray, logits: np.ndarray) -> dict[str, np.ndarray]:
     """Measures of logits (networks, n, classes) for labels y (n,), (networks,) each."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    right = log_p[:, np.arange(len(y)), y]  # (networks, n)
+    by_class = logits.transpose(2, 0, 1)  # few and long: what is fast
+    shifted = by_class - by_class.max(axis=0)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=0))
+    right = log_p[y, :, np.arange(len(y))]  # (n, networks)
     return {
-        "loss": -right.mean(axis=1),
-        "fitness": np.exp(right).sum(axis=1, dtype="float64") ** 2,
+        "loss": -right.mean(axis=0),
+        "fitness": np.exp(right).sum(axis=0, dtype="float64") ** 2,
         "accuracy": (logits.argmax(axis=-1) == y).mean(axis=1),
     }
 

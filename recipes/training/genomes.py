@@ -11,7 +11,6 @@ import numpy as np
 
 SMALL = 20  # genes; distances between genomes smaller than that count every gene in full
 BLOCK = 32  # genomes that may found species, looked at together
-TRIES = 20  # to find two nodes that are not joined yet
 OLD = 0.7  # chance of the oldest connection to be split, of the next one, if it is not, and so on
 
 
@@ -27,18 +26,21 @@ class Genomes:
     enabled: np.ndarray
 
     def __getitem__(self, rows: Any) -> "Genomes":
-        """Some genomes, by an array of their numbers."""
-        return Genomes(self.weights[rows], self.present[rows], self.enabled[rows])
+        """Some genomes, by their numbers."""
+        parts = (self.weights, self.present, self.enabled)
+        return Genomes(*[v.take(rows, axis=0) for v in parts])  # several times as fast as v[rows]
 
     def of_genes(self, chosen: np.ndarray) -> "Genomes":
         """The same genomes with some of the columns."""
-        return Genomes(*(getattr(self, f.name)[:, chosen] for f in fields(self)))
+        return Genomes(*[v[:, chosen] for v in (self.weights, self.present, self.enabled)])
 
     def widened(self, genes: int) -> "Genomes":
         """The same genomes with columns of absent genes behind, up to so many."""
+        if genes == self.weights.shape[1]:
+            return self
         shape = (len(self.weights), genes - self.weights.shape[1])
-        parts = (getattr(self, f.name) for f in fields(self))
-        return Genomes(*(np.concatenate([v, np.zeros(shape, v.dtype)], axis=1) for v in parts))
+        parts = (self.weights, self.present, self.enabled)
+        return Genomes(*[np.concatenate([v, np.zeros(shape, v.dtype)], axis=1) for v in parts])
 
 
 def distance(a: Genomes, b: Genomes, c1: float = 1.0, c2: float = 1.0, c3: float = 0.4):
@@ -48,42 +50,54 @@ def distance(a: Genomes, b: Genomes, c1: float = 1.0, c2: float = 1.0, c3: float
     number of genes of the larger genome, and 1 where both have fewer than 20.
     """
     mine, theirs = a.present.astype("float32"), b.present.astype("float32")
-    columns = np.arange(mine.shape[1])
     size, other_size = mine.sum(axis=1)[:, None], theirs.sum(axis=1)
-    behind, other_behind = (  # which columns are behind a genome's last gene
+    matching = mine @ theirs.T
+    unmatched = c2 * (size + other_size - 2 * matching)
+    if c1 != c2:
+        unmatched += (c1 - c2) * excess(a, b)
+    # The genes that each of b has, one after the other's: most columns are empty.
+    who, gene = nonzero(b.present)
+    apart = np.ascontiguousarray(a.weights.T).take(gene, axis=0)
+    apart -= b.weights[who, gene][:, None]
+    np.abs(apart, out=apart)
+    apart *= np.ascontiguousarray(mine.T).take(gene, axis=0)
+    whose = (who == np.arange(len(b.weights))[:, None]).astype("float32")
+    apart = (whose @ apart).T
+    larger = np.maximum(size, other_size)
+    counted = np.where(larger < SMALL, 1, larger)
+    return unmatched / counted + c3 * apart / np.maximum(matching, 1)
+
+
+def excess(a: Genomes, b: Genomes) -> np.ndarray:
+    """How many genes of either genome are behind the other's last one: (n, m) float32."""
+    columns = np.arange(a.present.shape[1])
+    behind, other_behind = (
         (columns >= len(columns) - v.present[:, ::-1].argmax(axis=1)[:, None]).astype("float32")
         for v in (a, b)
     )
-    excess = mine @ other_behind.T + behind @ theirs.T
-    matching = mine @ theirs.T
-    disjoint = size + other_size - 2 * matching - excess
-    # The genes that each of b has, one after the other's: most columns are empty.
-    who, gene = np.nonzero(b.present)
-    apart = np.abs(np.ascontiguousarray(a.weights.T)[gene] - b.weights[who, gene][:, None])
-    apart *= np.ascontiguousarray(mine.T)[gene]
-    starts = np.searchsorted(who, np.arange(len(b.weights)))
-    apart = np.add.reduceat(apart, starts, axis=0).T
-    larger = np.maximum(size, other_size)
-    counted = np.where(larger < SMALL, 1, larger)
-    return (c1 * excess + c2 * disjoint) / counted + c3 * apart / np.maximum(matching, 1)
+    return a.present.astype("float32") @ other_behind.T + behind @ b.present.T.astype("float32")
 
 
 def cross(
     fitter: Genomes, other: Genomes, equal: np.ndarray, rng: np.random.Generator,
-    stay_disabled: float = 0.75,
+    stay_disabled: float | np.ndarray = 0.75,
 ) -> Genomes:  # fmt: skip
     """Offspring of pairs of parents (figure 4), one each.
 
     Matching genes come from either parent at random, the others from the fitter one; from both,
     where the parents are `equal` (n,) in fitness. A gene that is disabled in either parent is
-    disabled with the chance `stay_disabled`.
+    disabled with the chance `stay_disabled`, a number or one for each pair (n,).
     """
-    both = fitter.present & other.present
     present = fitter.present | (other.present & equal[:, None])
-    theirs = np.where(both, rng.random(both.shape, "float32") < 0.5, ~fitter.present)
+    at = np.flatnonzero(present)  # most columns are empty: draws for the genes alone
+    coin, stay = rng.random((2, len(at)))
+    theirs = other.present.take(at) & ((coin < 0.5) | ~fitter.present.take(at))
+    weights = np.zeros_like(fitter.weights)
+    weights.reshape(-1)[at] = np.where(theirs, other.weights.take(at), fitter.weights.take(at))
     off = (fitter.present > fitter.enabled) | (other.present > other.enabled)
-    off &= rng.random(both.shape, "float32") < stay_disabled
-    return Genomes(np.where(theirs, other.weights, fitter.weights), present, present & ~off)
+    chance = np.broadcast_to(stay_disabled, len(off)).take(at // off.shape[1])
+    off.reshape(-1)[at] &= stay < chance
+    return Genomes(weights, present, present > off)
 
 
 class Population:
@@ -132,7 +146,7 @@ class Population:
         self.genomes = Genomes(weights, *np.ones((2, *weights.shape), bool))
         self.species, self.species_best = np.zeros(0, int), np.zeros(0)
         self.species_since = np.zeros(0, int)
-        self.speciate(self.genomes[:0])
+        self.speciate(self.genomes[self.species])
 
     def state(self) -> dict[str, np.ndarray]:
         """All of it, as arrays."""
@@ -207,43 +221,44 @@ class Population:
         self.unchanged[copies] = True
         mothers = order[first[species] + rank]
 
+        # The second parent is another one, where there is another one, or the same one again.
         crossed = ~self.unchanged & (rng.random(self.size) >= self.rates["mutation_only_rate"])
         away = rng.random(self.size) < self.rates["interspecies_rate"]
-        species = np.where(away, self.member[rng.integers(0, self.size, self.size)], species)
-        # The second parent is another one, where there is another one.
+        species[away] = self.member[rng.integers(0, self.size, self.size)[away]]
         others = 1 + (rng.random(self.size) * (kept[species] - 1)).astype(int)
-        fathers = order[first[species] + (rank + others) % kept[species]][crossed]
-        children = self.genomes[mothers]
-        mothers = mothers[crossed]
+        fathers = order[first[species] + (rank + others) % kept[species]]
+        fathers = np.where(crossed, fathers, mothers)
         swap = fitness[fathers] > fitness[mothers]
         fitter, other = np.where(swap, fathers, mothers), np.where(swap, mothers, fathers)
-        fitter_genomes = self.genomes[fitter]
         equal = fitness[fitter] == fitness[other]
-        stay = self.rates["stay_disabled_rate"]
-        made = cross(fitter_genomes, self.genomes[other], equal, rng, stay)
-        equal = np.flatnonzero(equal)  # only such pairs can have children with more nodes
-        large = equal[self.nodes_of(made[equal]).sum(axis=1) > self.max_nodes]
-        for f in fields(Genomes):
-            values = getattr(made, f.name)
-            values[large] = getattr(fitter_genomes, f.name)[large]
-            getattr(children, f.name)[crossed] = values
+        stay = np.where(crossed, self.rates["stay_disabled_rate"], 1.0)
+        fitter_genomes = self.genomes[fitter]
+        children = cross(fitter_genomes, self.genomes[other], equal, rng, stay)
+        if len(self.places) > self.max_nodes:  # equal parents may have too many together
+            large = self.nodes_of(children).sum(axis=1) > self.max_nodes
+            for f in fields(Genomes):
+                getattr(children, f.name)[large] = getattr(fitter_genomes, f.name)[large]
         return children
 
     def mutate_weights(self, rng: np.random.Generator) -> None:
         """Shift the weights of most networks, and draw some of them anew."""
         g, rates = self.genomes, self.rates
         chosen = ~self.unchanged & (rng.random(self.size) < rates["weight_mutation_rate"])
-        at = np.nonzero(g.present & chosen[:, None])
-        count, limit = len(at[0]), rates["weight_limit"]
+        at, weights = np.flatnonzero(g.present & chosen[:, None]), g.weights.reshape(-1)
+        count, limit = len(at), rates["weight_limit"]
         shifted = rng.random(count) < rates["perturbation_rate"]
         step = rng.uniform(-1, 1, count) * np.where(shifted, rates["weight_step"], limit)
-        g.weights[at] = (g.weights[at] * shifted + step).clip(-limit, limit)
+        weights[at] = (weights[at] * shifted + step).clip(-limit, limit)
 
     def nodes_of(self, genomes: Genomes) -> np.ndarray:
         """Which nodes each genome has: bool (n, nodes)."""
-        touches = np.zeros((len(self.ends), len(self.places)), "float32")
-        touches[np.arange(len(self.ends))[:, None], self.ends] = 1
-        found = genomes.present.astype("float32") @ touches > 0
+        return self.touched(genomes.present)
+
+    def touched(self, genes: np.ndarray) -> np.ndarray:
+        """Which nodes are ends of some genes (n, g), or are not hidden: bool (n, nodes)."""
+        ends = np.zeros((len(self.ends), len(self.places)), "float32")
+        ends[np.arange(len(ends))[:, None], self.ends] = 1
+        found = genes.astype("float32") @ ends > 0
         found[:, : self.fixed] = True
         return found
 
@@ -254,29 +269,25 @@ class Population:
     def add_connections(self, rng: np.random.Generator) -> None:
         """Join two nodes that are not joined, in some networks."""
         rows = self.chosen(self.rates["add_connection_rate"], rng)
-        nodes, count = self.nodes_of(self.genomes[rows]), len(self.places)
-        sources, targets = nodes.copy(), nodes
+        mutants, places, count = self.genomes[rows], self.places, len(self.places)
+        start, end = self.ends.T
+        sources = self.nodes_of(mutants)
+        targets = sources.copy()
         targets[:, : self.inputs + 1] = False
         if not self.recurrent:
             sources[:, self.inputs + 1 : self.fixed] = False
-        a, b = (pick(mask, TRIES, rng) for mask in (sources, targets))  # (rows, tries)
-        # Its gene, where there is one: pairs of nodes as single numbers, looked up in order.
-        keys = self.ends @ (count, 1)
-        by_key = np.argsort(keys)
-        wanted = a * count + b
-        gene = by_key[np.searchsorted(keys[by_key], wanted).clip(max=len(keys) - 1)]
-        known = keys[gene] == wanted
-        free = ~(known & self.genomes.present[rows[:, None], gene])
+        free = sources[:, :, None] & targets[:, None, :]
         if not self.recurrent:  # of nodes in one place, the older one comes first
-            onwards = self.places[a] < self.places[b]
-            free &= onwards | ((self.places[a] == self.places[b]) & (a < b))
-        found, which = free.any(axis=1), free.argmax(axis=1)
-        rows, at = rows[found], (np.flatnonzero(found), which[found])
-        gene, known, wanted = gene[at], known[at], wanted[at]
-        new, turn = np.unique(wanted[~known], return_inverse=True)
-        gene[~known] = len(keys) + turn
+            rank = places.argsort(kind="stable").argsort()
+            free &= rank[:, None] < rank
+        free[:, start, end] &= ~mutants.present
+        which, pair = pick(free.reshape(len(rows), count * count), rng)
+        rows, gene_of = rows[which], np.full(count * count, -1)
+        gene_of[start * count + end] = np.arange(len(self.ends))
+        new = np.unique(pair[gene_of[pair] < 0])
+        gene_of[new] = len(self.ends) + np.arange(len(new))
         self.arise(np.stack(np.divmod(new, count), axis=1))
-        g = self.genomes
+        g, gene = self.genomes, gene_of[pair]
         g.weights[rows, gene] = rng.uniform(-1, 1, len(rows)) * self.rates["weight_limit"]
         g.present[rows, gene] = g.enabled[rows, gene] = True
 
@@ -285,15 +296,17 @@ class Population:
         ones, to and from the node, have the weight 1 and the old weight.
         """
         rows, places = self.chosen(self.rates["add_node_rate"], rng), self.places
-        middle = places[self.ends].mean(axis=1)
-        apart = (middle != places[self.ends].T).all(axis=0) | self.recurrent  # as floats go
+        start, end = places[self.ends].T
+        middle = (start + end) / 2
+        apart = ((start != middle) & (middle != end)) | self.recurrent  # as floats go
         apart &= self.ends[:, 0] != self.inputs  # a node behind the bias alone is another bias
         room = self.nodes_of(self.genomes[rows]).sum(axis=1) < self.max_nodes
         splits = self.genomes.enabled[rows] & apart & room[:, None]
-        rows, splits = rows[splits.any(axis=1)], splits[splits.any(axis=1)]
-        early = splits & (rng.random(splits.shape) < OLD)
-        old = np.where(early.any(axis=1), early.argmax(axis=1), pick(splits, 1, rng)[:, 0])
-        split, turn = np.unique(old, return_inverse=True)  # the same split is the same innovation
+        which, old = pick(splits, rng)
+        rows, early = rows[which], splits[which] & (rng.random((len(which), len(apart))) < OLD)
+        old = np.where(early.any(axis=1), early.argmax(axis=1), old)
+        split = np.unique(old)  # the same split is the same innovation
+        turn = np.searchsorted(split, old)
         node, genes = len(places) + np.arange(len(split)), len(self.ends)
         self.places = np.concatenate([places, middle[split]])
         start, end = self.ends[split].T
@@ -347,7 +360,7 @@ class Population:
     def forget(self) -> None:
         """Drop the columns of genes that nobody has any more, and nodes without a gene."""
         alive = self.genomes.present.any(axis=0)
-        if alive.mean() > 0.8:
+        if np.count_nonzero(alive) > 0.8 * len(alive):
             return
         self.genomes = self.genomes.of_genes(alive)
         self.numbers, self.ends = self.numbers[alive], self.ends[alive]
@@ -366,14 +379,10 @@ class Population:
 
     def used(self, rows: Any = slice(None)) -> np.ndarray:
         """Which nodes have an enabled connection, or are not hidden: bool (n, nodes)."""
-        who, gene = np.nonzero(self.genomes.enabled[rows])
-        found = np.zeros((len(self.genomes.enabled[rows]), len(self.places)), bool)
-        found[who[:, None], self.ends[gene]] = True
-        found[:, : self.fixed] = True
-        return found
+        return self.touched(self.genomes.enabled[rows])
 
     def kernels(self, rows: Any = slice(None), nodes: int | None = None) -> np.ndarray:
-        """Weights of enabled connections, float32 (n, to, from).
+        """Weights of enabled connections, float32 (n, from, to).
 
         Args:
             rows: which genomes.
@@ -381,21 +390,26 @@ class Population:
                 them; to: all but inputs and bias. None: what they need, in powers of 2 of hidden
                 nodes, so that few shapes are compiled.
         """
-        g, used = self.genomes[rows], self.used(rows)
-        who, gene = np.nonzero(g.enabled)
-        start, end = self.ends[gene].T
-        slots = used.cumsum(axis=1) - 1
+        enabled, weights = self.genomes.enabled[rows], self.genomes.weights[rows]
+        slots = self.touched(enabled).cumsum(axis=1) - 1  # of each node
         if nodes is None:
             hidden = int(slots[:, -1].max()) + 1 - self.fixed
             nodes = self.fixed + (1 << max(2, (hidden - 1).bit_length()))
-        kernels = np.zeros((len(g.weights), nodes - self.inputs - 1, nodes), "float32")
-        to = slots[who, end] - self.inputs - 1
-        kernels[who, to, slots[who, start]] = g.weights[who, gene]
+        who, gene = nonzero(enabled)
+        start, end = (slots.take(who * slots.shape[1] + v.take(gene)) for v in self.ends.T)
+        kernels = np.zeros((len(weights), nodes, nodes - self.inputs - 1), "float32")
+        kernels[who, start, end - self.inputs - 1] = weights[who, gene]
         return kernels
 
 
-def pick(mask: np.ndarray, tries: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw from the true columns of each row, with equal chances: int (rows, tries)."""
-    counts = mask.cumsum(axis=1)
-    ranks = (rng.random((len(mask), tries)) * counts[:, -1:]).astype(int)
-    return (counts[:, None, :] <= ranks[:, :, None]).sum(axis=2)
+def nonzero(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of what is true in mask (n, m), several times as fast as `np.nonzero`."""
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])
+
+
+def pick(mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw one of the true columns of each row that has any: rows and columns, int (k,) each."""
+    counts = mask.sum(axis=1)
+    drawn = counts.cumsum() - counts + (rng.random(len(mask)) * counts).astype(int)
+    rows = np.flatnonzero(counts)
+    return rows, np.flatnonzero(mask)[drawn[rows]] % mask.shape[1]

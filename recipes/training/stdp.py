@@ -16,7 +16,7 @@ from keras import ops
 
 from recipes.contract import check
 from recipes.layers.compiled import compiled
-from recipes.training.fitting import batches_of, callbacks_of, refuse, validate
+from recipes.training.fitting import Callbacks, batches_of, refuse, run_epochs
 
 STRETCH = 50  # steps in one go, as PyTorch copies all that they teach at each of them
 NAMED_BY = 10_000  # last presentations of an epoch that name the neurons, as in the paper's code
@@ -111,26 +111,17 @@ class Competing(keras.Model):
                class_weight=class_weight, sample_weight=sample_weight,
                steps_per_epoch=steps_per_epoch)  # fmt: skip
         batches = batches_of(x, y, batch_size, shuffle)
-        steps = operator.length_hint(batches) or None
-        callbacks = callbacks_of(self, callbacks, verbose, epochs, steps)
-        self.stop_training = False
         if not self.optimizer.built:  # it only counts the batches, but is saved as a whole
             self.optimizer.build(self.trainable_variables)
-        callbacks.on_train_begin()
-        logs = {}
-        for epoch in range(self._initial_epoch or initial_epoch, epochs):  # BackupAndRestore's
-            callbacks.on_epoch_begin(epoch)
-            logs = self._one_epoch(batches, callbacks)
-            if validation_data is not None and (epoch + 1) % validation_freq == 0:
-                size = validation_batch_size or batch_size
-                logs |= validate(self, validation_data, callbacks, size, validation_steps)
-            callbacks.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        callbacks.on_train_end(logs)
-        return self.history
+        return run_epochs(
+            self, lambda epoch, callbacks: self._one_epoch(batches, callbacks),
+            epochs=epochs, initial_epoch=initial_epoch, verbose=verbose, callbacks=callbacks,
+            steps=operator.length_hint(batches) or None, validation_data=validation_data,
+            validation_freq=validation_freq, validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size or batch_size,
+        )  # fmt: skip
 
-    def _one_epoch(self, batches: Iterable, callbacks: keras.callbacks.CallbackList) -> dict:
+    def _one_epoch(self, batches: Iterable, callbacks: Callbacks) -> dict[str, float]:
         """Learn from each batch, then name the neurons; returns the logs."""
         is_dataset, heard = isinstance(batches, keras.utils.PyDataset), []
         if is_dataset:
