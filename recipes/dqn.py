@@ -147,6 +147,7 @@ class DQN(keras.Model):
         "buffer_size", "gamma", "num_steps", "double", "alpha", "beta", "beta_steps",
         "epsilon_start", "epsilon_end", "exploration_steps", "noisy", "clip_rewards", "seed",
     )  # fmt: skip
+    own_loop = True  # `fit` runs on one device
     xla_on_cpu = True  # see `recipes.training.compilation`
 
     def __init__(self, network, num_envs=16, train_every=256, gradient_steps=128, target_every=256,

@@ -236,6 +236,7 @@ class Hopfield(Unsupervised):
         seed: of the order in which units take turns.
     """
 
+    own_loop = True  # `fit` runs on one device
     numbers = ("num_patterns", "rule", "mode", "max_steps", "degree", "beta", "seed")
     value_range = (-1.0, 1.0)
 

@@ -189,6 +189,8 @@ class Perceptron(keras.Model):
     converged: bool | None = None
     separable: bool | None = None
 
+    own_loop = True  # `fit` runs on one device
+
     def __init__(self, input_shape, num_classes, averaged=False, **kwargs):
         x = inputs = keras.Input(input_shape)
         if len(input_shape) > 1:

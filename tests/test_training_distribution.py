@@ -35,7 +35,7 @@ def shares(devices: int, processes: int) -> list[Share]:
     made = []
     for process in range(processes):
         of = object.__new__(Distribution)
-        of.devices, of.processes, of.process = devices, processes, process
+        of.devices, of.processes, of.process, of._split = devices, processes, process, False
         made.append(of.share(Numbers()))
     return made
 
@@ -62,14 +62,18 @@ def test_a_share_moves_on_with_its_batches():
     assert alone.of.share(None) is None
 
 
-def test_a_whole_graph_is_no_row_of_examples():
+def test_what_cannot_be_shared():
     class Graph(Numbers):
         def __getitem__(self, index):
             return {"features": np.zeros((5, 2)), "edges": np.zeros((9, 2))}, np.zeros(5)
 
     (alone,) = shares(2, 1)
-    with pytest.raises(ValueError, match=r"distribute: .*5, 9.* one device"):
-        alone.of.share(Graph())
+    model = keras.Sequential(name="net")
+    with pytest.raises(ValueError, match=r"distribute='net': .*\[5, 9\] rows.* one device"):
+        alone.of.check(model, Graph())
+    model.own_loop = True
+    with pytest.raises(ValueError, match=r"distribute='net': .*a loop of its own"):
+        alone.of.check(model, Numbers())
 
 
 def test_nothing_is_distributed_unless_asked():

@@ -45,7 +45,7 @@ class OneDevice:
         """All of it."""
         return batches
 
-    def check(self, model: keras.Model) -> None:
+    def check(self, model: keras.Model, batches: keras.utils.PyDataset) -> None:
         """Any model will do."""
 
 
@@ -104,31 +104,22 @@ class Distribution:
         self._distribution = found
         self.scope = found.scope
 
-    def check(self, model: keras.Model) -> None:
-        """Raise where a model cannot be distributed."""
+    def check(self, model: keras.Model, batches: keras.utils.PyDataset) -> None:
+        """Raise where a model cannot be trained on these batches by several devices."""
         name = model.name
         own = getattr(model, "own_loop", False)
         check(not own, "distribute", name, "learns by a loop of its own, on one device")
+        sizes = sorted({len(part) for part in keras.tree.flatten(batches[0])})
+        wanted = f"a batch has arrays of {sizes} rows, no examples to share; train on one device"
+        check(len(sizes) == 1, "distribute", name, wanted)
         if self._split:
             layouts = [self._distribution.get_variable_layout(w) for w in model.trainable_weights]
             split = any(layout is not None and any(layout.axes) for layout in layouts)
             check(split, "distribute", name, 'has no layers that are split; take "data"')
 
     def share(self, batches: keras.utils.PyDataset | None) -> keras.utils.PyDataset | None:
-        """This process's share of each batch.
-
-        Raises:
-            ValueError: the batches are no rows of examples.
-        """
-        if batches is None:
-            return None
-        sizes = sorted({len(part) for part in keras.tree.flatten(batches[0])})
-        if len(sizes) > 1:
-            raise ValueError(
-                f"distribute: a batch has arrays of {sizes} rows, which are no examples to share; "
-                "train on one device"
-            )
-        return Share(batches, self)
+        """This process's share of each batch."""
+        return None if batches is None else Share(batches, self)
 
 
 class Share(keras.utils.PyDataset):

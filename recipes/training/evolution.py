@@ -55,6 +55,8 @@ class Evolution(keras.Model):
     numbers = ("num_classes", "num_targets", "num_actions", "population_size", "episodes",
                "fitness_threshold", "seed")  # fmt: skip
 
+    own_loop = True  # `fit` runs on one device
+
     def __init__(self, input_shape: Sequence[int], num_classes: int | None = None,
                  num_targets: int = 1, num_actions: int | None = None, population_size: int = 150,
                  episodes: int = 5, fitness: Callable | None = None,

@@ -38,6 +38,7 @@ class Competing(keras.Model):
         seed: of the draws; None: another one each time.
     """
 
+    own_loop = True  # `fit` runs on one device
     numbers = ("units", "learning_rate", "num_steps", "seed")
 
     def __init__(self, input_shape, num_classes, units, learning_rate, num_steps, seed=None,

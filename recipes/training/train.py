@@ -162,7 +162,7 @@ def train(
         # Built first: a wrong argument must not leave a directory behind.
         with devices.scope():
             model = module.build_model(variant, **config["build"])
-            devices.check(model)
+            devices.check(model, data.train)
         directory = new_directory(run_dir, f"{name}-{variant}-{data.name}")
         write_json(directory / "config.json", config)
         write_json(directory / "environment.json", environment())
@@ -222,7 +222,7 @@ def _resume(
         keras.utils.set_random_seed(config["seed"])
         with devices.scope():
             model = checkpoints.load(last)
-            devices.check(model)
+            devices.check(model, data.train)
         recorder = Recorder(directory, module.OBJECTIVE, config["patience"])
         recorder.restore(state)
         write_json(directory / "config.json", config)
