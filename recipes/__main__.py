@@ -288,6 +288,7 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
         add("--algorithm", help="bayesian, random, hyperband or grid")
         add("--max-trials", type=int, metavar="N", help="configurations to try")
         add("--objective", help="a metric, such as val_accuracy")
+        add("--folds", type=int, metavar="N", help="score each trial by cross-validation")
         add("--directory", help="of the search; default searches/...; an old one is continued")
         add("--resume", metavar="SEARCH", help="continue a search with all of its arguments")
         add("--space", metavar="FILE", help="YAML such as `learning_rate: {log: [1e-4, 1e-1]}`")

@@ -55,7 +55,8 @@ def record_of(task, fate):
     if fate == "dies":
         return None
     history = {} if fate else {"score": [score_of(task.arguments)], "loss": [1.0]}
-    return {"reason": fate, "epoch": 1, "best_epoch": 1, "history": history}
+    score = None if fate else history["score"][0]
+    return {"reason": fate, "epoch": 1, "best_epoch": 1, "score": score, "history": history}
 
 
 def run(directory: Path, executor, algorithm="random", max_trials=6, **options):

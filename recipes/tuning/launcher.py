@@ -105,7 +105,8 @@ def launch(
         memory = OUT_OF_MEMORY in (record["reason"] or "")
         if memory and shrink_batch and task.batch_size > 1:
             for name in ("record.json", "last.keras"):
-                (task.folder / name).unlink(missing_ok=True)
+                for file in task.folder.rglob(name):  # its folds', too
+                    file.unlink()
             running[end.slot] = trial, task.smaller()
             deaths.pop(trial.trial_id, None)
             executor.submit(end.slot, task.smaller())
@@ -122,6 +123,7 @@ def finish(oracle: keras_tuner.Oracle, trial: Trial, record: dict[str, Any]) -> 
     if record["reason"] is None:
         of_trial = record["best_epoch"] - record["epoch"] - 1  # an index from the end
         best = {name: values[of_trial] for name, values in record["history"].items()}
+        best[oracle.objective.name] = record["score"]  # over folds it is in no history
         oracle.update_trial(trial.trial_id, best, step=record["best_epoch"] - 1)
     else:
         trial.status = TrialStatus.FAILED

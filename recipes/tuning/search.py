@@ -70,6 +70,7 @@ class Search:
         return Task(
             number=int(trial.trial_id) + 1,
             folder=self.folder_of(trial).resolve(),
+            name=self.folder_of(trial).name,
             arguments={k: v for k, v in arguments.items() if k not in OF_FIT},
             batch_size=arguments.get("batch_size", self.setup.data.train.batch_size),
             epochs=values.get("tuner/epochs", arguments.get("epochs", self.setup.epochs)),
@@ -83,10 +84,11 @@ class Search:
     def trials(self) -> list[dict[str, Any]]:
         """A dictionary for each trial that ended, in order.
 
-        number: from 1; status: "completed" or "failed"; score: None where it failed; reason: why it
-        failed, or None; seconds; parameters: trainable ones, None where none was built; epochs:
-        that it ran; arguments: what the space decided; values: of the hyperparameters behind them;
-        history: metric to its values, one for each epoch; folder: of its files.
+        number: from 1; status: "completed" or "failed"; score: None where it failed; spread: its
+        standard deviation over folds, or None; reason: why it failed, or None; seconds;
+        parameters: trainable ones, None where none was built; epochs: that it ran; arguments: what
+        the space decided; values: of the hyperparameters behind them; history: metric to its
+        values, one for each epoch; folder: of its files.
         """
         return [self._describe(trial) for trial in self._ended()]
 
@@ -103,6 +105,7 @@ class Search:
             "number": int(trial.trial_id) + 1,
             "status": trial.status.lower(),
             "score": float(trial.score) if trial.status == "COMPLETED" else None,
+            "spread": record.get("spread"),
             "reason": record["reason"],
             "seconds": record["seconds"],
             "parameters": record["parameters"],
@@ -166,7 +169,8 @@ class Search:
         if most is None or self.config["algorithm"] == "hyperband":
             return
         for trial in reports.ranked(self.trials, self.config["objective"])[most:]:
-            (trial["folder"] / "best.keras").unlink(missing_ok=True)
+            for file in trial["folder"].rglob("best.keras"):  # its folds', too
+                file.unlink()
 
     def write_page(self) -> None:
         """`README.md` with `search.png` and `parallel.png`."""

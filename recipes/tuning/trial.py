@@ -18,6 +18,7 @@ from recipes.training import checkpoints
 from recipes.training.compilation import create_variables
 from recipes.training.precision import policy
 from recipes.training.runs import write_json
+from recipes.tuning.folds import fold, together
 
 OUT_OF_MEMORY = "out of memory"  # how the reason of such a failure begins
 
@@ -36,6 +37,12 @@ class Setup:
     patience: int | None  # epochs without a better objective after which a trial ends
     callbacks: list[keras.callbacks.Callback]  # each trial gets copies
     checkpoint_every: float = 30.0  # seconds between two checkpoints of a trial that runs
+    folds: int | None = None  # each trial trains once for each, on the others
+
+    def of_fold(self, number: int) -> "Setup":
+        """That of one fold, from 1, of every trial."""
+        data = fold(self.data, number, self.folds, self.seed)
+        return replace(self, data=data, folds=None)
 
 
 @dataclass
@@ -49,10 +56,17 @@ class Task:
     epochs: int
     initial_epoch: int = 0
     start: Path | None = None  # a checkpoint to go on from
+    name: str = ""  # of the folder within the search's
 
     def smaller(self) -> "Task":
         """The same in batches of half the size."""
         return replace(self, batch_size=self.batch_size // 2)
+
+    def of_fold(self, number: int) -> "Task":
+        """What one fold of it is."""
+        name = f"fold_{number}"
+        start = self.start and self.start.parent / name / self.start.name
+        return replace(self, folder=self.folder / name, start=start, name=f"{self.name}/{name}")
 
 
 # Told after each epoch: how many are done, and the metrics. Answers whether the trial should end.
@@ -64,17 +78,45 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
 
     Its folder gets `best.keras`, the model of its best epoch with the optimizer, and `record.json`,
     which is returned. A folder that has a record already is left alone; one with a `last.keras`, a
-    checkpoint, goes on from there.
+    checkpoint, goes on from there. With folds, each has such a folder within the trial's.
 
     Returns:
         `reason`: why it failed, or None; `score` and `best_epoch` (from 1), None where it failed
         before the first epoch's end; `history`: metric to its values, one for each epoch;
-        `parameters`: trainable ones, None where no model was built; `batch_size`; `seconds`.
+        `parameters`: trainable ones, None where no model was built; `batch_size`; `seconds`. With
+        folds also what `recipes.tuning.folds.together` adds.
     """
     done = task.folder / "record.json"
     if done.exists():
         return json.loads(done.read_text())
     task.folder.mkdir(parents=True, exist_ok=True)
+    record = (_in_folds if setup.folds else _at_once)(setup, task, tell)
+    write_json(done, record)
+    (task.folder / "last.keras").unlink(missing_ok=True)
+    return record
+
+
+def _in_folds(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
+    """The record over all folds; those that had not begun when it was to end are left out."""
+    records, ended = [], False
+    for number in range(1, setup.folds + 1):
+
+        def tell_all(epoch: int, logs: dict[str, float], before: int = number - 1) -> bool:
+            nonlocal ended
+            ended = tell(before * task.epochs + epoch, logs)
+            return ended
+
+        record = run(setup.of_fold(number), task.of_fold(number), tell_all)
+        if record["reason"] is not None:
+            return record | {"reason": f"{record['reason']} (fold {number})"}
+        records.append(record)
+        if ended:
+            break
+    return together(records)
+
+
+def _at_once(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
+    """The record of one training."""
     last = task.folder / "last.keras"
     recorder = Recorder(setup, task, tell)
     reason = None
@@ -83,10 +125,7 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
             _fit(setup, task, recorder, last if last.exists() else task.start)
     except Exception as error:
         reason = reason_of(error)
-    record = {"reason": reason, **recorder.state}
-    write_json(done, record)
-    last.unlink(missing_ok=True)
-    return record
+    return {"reason": reason, **recorder.state}
 
 
 def build(setup: Setup, number: int, arguments: dict[str, Any]) -> keras.Model:
@@ -112,7 +151,7 @@ def _fit(setup: Setup, task: Task, recorder: "Recorder", start: Path | None) -> 
     callbacks = copy.deepcopy(list(setup.callbacks))
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
-            callback.log_dir = str(Path(callback.log_dir) / task.folder.name)
+            callback.log_dir = str(Path(callback.log_dir) / task.name)
     if recorder.epoch < task.epochs and not recorder.patient_no_more:
         model.fit(
             data.train,

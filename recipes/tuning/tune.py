@@ -28,6 +28,7 @@ from recipes.training.precision import choose, policy
 from recipes.training.runs import environment, read_search, write_json
 from recipes.training.train import check_fits, data_identity, default_variant
 from recipes.tuning.executors import Here, Processes
+from recipes.tuning.folds import check_folds
 from recipes.tuning.launcher import launch
 from recipes.tuning.oracles import ORACLES, make_oracle
 from recipes.tuning.search import Search
@@ -49,6 +50,7 @@ def tune(
     precision: str = "auto",
     seed: int = 0,
     patience: int | None = None,
+    folds: int | None = None,
     objective: str | tuple[str, str] | None = None,
     space: Callable[[keras_tuner.HyperParameters], dict] | Mapping | str | Path | None = None,
     search: Sequence[str] | None = None,
@@ -81,6 +83,9 @@ def tune(
         precision: "float32", "bfloat16", "float16", or "auto": by the device.
         seed: of the search, and, plus the trial's number, of each trial's weights and dropout.
         patience: epochs without a better objective after which a trial ends; default never.
+        folds: cross-validation: each trial trains so many times, on all but one of as many parts of
+            training and validation data together, each class in proportion. Its score is the mean
+            over the folds. Not for series, corpora, patterns, environments and graphs.
         objective: a metric, or (metric, "max" or "min"); default the family's `OBJECTIVE`.
         space: a function, `hp` -> arguments of `build_model`, `batch_size`, `epochs`; or the same
             as a dictionary, {"learning_rate": {"log": [1e-4, 1e-1]}, "num_layers": {"int": [1, 4]},
@@ -120,7 +125,13 @@ def tune(
     }
     if resume is not None:
         given = {"family": family_or_name, "variant": variant, "epochs": epochs, "search": search}
-        given |= {"patience": patience, "objective": objective, "directory": directory, **fixed}
+        given |= {
+            "patience": patience,
+            "folds": folds,
+            "objective": objective,
+            "directory": directory,
+            **fixed,
+        }
         given |= {"algorithm": None if algorithm == "bayesian" else algorithm}
         given |= {"seed": seed or None, "precision": None if precision == "auto" else precision}
         refused = ", ".join(name for name, value in given.items() if value is not None)
@@ -175,6 +186,7 @@ def tune(
         data = module.load_data(*(() if data is None else (data,)), seed=seed)
 
     check_fits(data, fixed)
+    check_folds(data, folds)
     space = Space(space, fixed, ignored, search)
     setup = Setup(
         family=name,
@@ -187,8 +199,10 @@ def tune(
         patience=patience,
         callbacks=list(callbacks),
         checkpoint_every=checkpoint_every,
+        folds=folds,
     )
-    setup.objective = _objective(objective or module.OBJECTIVE, _reported(setup, space))
+    reported = _reported(setup.of_fold(1) if folds else setup, space)
+    setup.objective = _objective(objective or module.OBJECTIVE, reported)
     config = {
         "recipes": recipes.__version__,
         "family": name,
@@ -200,6 +214,7 @@ def tune(
         "objective": setup.objective,
         "epochs": epochs,
         "patience": patience,
+        "folds": folds,
         "precision": precision,
         "seed": setup.seed,
         "space": space.hyperparameters.get_config()["space"],
@@ -220,7 +235,7 @@ def tune(
         progress = Progress(lambda: len(done), max_trials, budget, show=verbose > 0)
 
         def heard(trial: Trial, epoch: int, logs: dict[str, float]) -> None:
-            name, epochs = setup.objective[0], found.task_of(trial).epochs
+            name, epochs = setup.objective[0], found.task_of(trial).epochs * (folds or 1)
             progress.epoch(int(trial.trial_id) + 1, epoch, epochs, f"{name} {logs[name]:.4f}")
 
         def ended(trial: Trial) -> None:
@@ -260,8 +275,9 @@ def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
         space = config["written_space"]
         wanted = "searches a function of your own; pass the same space again"
         check(space != "function", "resume", str(directory), wanted)
-    names = ("variant", "algorithm", "objective", "epochs", "patience", "precision", "seed")
-    kept = {name: config[name] for name in (*names, "search", "max_trials")} | config["fixed"]
+    names = ("variant", "algorithm", "objective", "epochs", "patience", "folds", "precision")
+    names += ("seed", "search", "max_trials")
+    kept = {name: config.get(name) for name in names} | config["fixed"]
     named = {"family_or_name": config["family"], "data": data, "space": space}
     return named | kept | {"directory": directory}
 
