@@ -1,4 +1,4 @@
-"""Cross-validation: a trial trained once a fold, and what its folds say together.
+"""Cross-validation: a trial trained once a fold, what its folds say, and training on all of them.
 
 The training and validation parts are dealt out anew; the test part is not touched. Statistics and
 vocabularies, which hold no targets of single examples, stay those of the data as they were loaded.
@@ -45,6 +45,22 @@ def fold(data: Data, number: int, folds: int, seed: int) -> Data:
     held = np.sort(dealt[number - 1 :: folds])
     train = data.train.part(np.setdiff1d(pool, held), shuffle=data.train.shuffle)
     return replace(data, train=train, validation=data.train.part(held, shuffle=False))
+
+
+def whole(data: Data) -> Data:
+    """The data with the validation part's examples to train on, too, and no validation part.
+
+    Raises:
+        ValueError: they are of another sort than the training part's, such as nodes of a graph.
+    """
+    if data.validation is None:
+        return data
+    wanted = f"holds {data.kind}, whose validation part cannot be trained on"
+    check(data.kind in (*EXCHANGEABLE, *ORDERED), "data", data.name, wanted)
+    pool = _pool(data)
+    wanted = "its validation part is the test part, too"
+    check(not np.intersect1d(pool, data.test.indices).size, "data", data.name, wanted)
+    return replace(data, train=data.train.part(pool, shuffle=data.train.shuffle), validation=None)
 
 
 def _pool(data: Data) -> np.ndarray:

@@ -32,7 +32,7 @@ class Setup:
     data: Data
     precision: str  # "float32", "bfloat16" or "float16"
     seed: int  # trial n starts from seed + n
-    objective: tuple[str, str]  # (name of a metric, "max" or "min")
+    objective: tuple[str, str] | None  # (name of a metric, "max" or "min"); None: the last is best
     epochs: int  # of a trial, where the space does not decide it
     patience: int | None  # epochs without a better objective after which a trial ends
     callbacks: list[keras.callbacks.Callback]  # each trial gets copies
@@ -210,14 +210,15 @@ class Recorder(keras.callbacks.Callback):
         self.epoch = epoch + 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
-        objective, direction = self.setup.objective
+        objective, direction = self.setup.objective or (None, "max")
+        judged = self.epoch if objective is None else logs[objective]
         # Accuracy alone does not show it: a network of NaNs still hits its share of the classes.
-        for name, value in (("loss", logs.get("loss", 0.0)), (objective, logs[objective])):
+        for name, value in (("loss", logs.get("loss", 0.0)), (objective, judged)):
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value} in epoch {self.epoch}")
         sign = 1 if direction == "max" else -1
-        if self.score is None or sign * logs[objective] > sign * self.score:
-            self.score, self.best_epoch = logs[objective], self.epoch
+        if self.score is None or sign * judged > sign * self.score:
+            self.score, self.best_epoch = judged, self.epoch
             self._weights = _values(self.model)
             if type(self.model).fit is not keras.Model.fit:  # may change more than its weights
                 self.keep_best(self.model)
