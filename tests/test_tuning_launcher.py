@@ -7,6 +7,7 @@ import keras_tuner
 import pytest
 
 from recipes.tuning import launcher
+from recipes.tuning.budget import Budget
 from recipes.tuning.executors import Ended
 from recipes.tuning.launcher import launch
 from recipes.tuning.oracles import ORACLES, make_oracle
@@ -149,7 +150,7 @@ def test_the_budget_ends_a_search_and_the_trials_that_run_count(tmp_path, monkey
     clock = itertools.count(0, 10)
     monkeypatch.setattr(launcher.time, "monotonic", lambda: next(clock))
     executor = Fake(2)
-    oracle, spent = run(tmp_path / "s", executor, max_trials=50, budget=100)
+    oracle, spent = run(tmp_path / "s", executor, max_trials=50, budget=Budget(100))
     assert spent and executor.stopped and not executor.waiting
     assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
     assert 2 <= len(oracle.trials) < 10

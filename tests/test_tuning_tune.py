@@ -22,8 +22,8 @@ import recipes
 from recipes import cnn, dnn, perceptron
 from recipes.reports import search as reports
 from recipes.reports.progress import Progress
+from recipes.tuning.budget import read_budget
 from recipes.tuning.spaces import read_space, reduced_space, written_space
-from recipes.tuning.tune import seconds
 
 
 def images():
@@ -269,6 +269,8 @@ def test_where_all_trials_fail_the_first_reason_is_the_error(tmp_path):
         ({"search": "rate"}, "search='rate': must be a list of names"),
         ({"budget": "soon"}, "budget='soon': must be a number of seconds"),
         ({"budget": 0}, "budget=0: must be a number of seconds"),
+        ({"budget": "0 epochs"}, "budget='0 epochs': must be .*\"200 epochs\""),
+        ({"budget": "20 trials"}, "budget='20 trials': must be a number"),
         ({"keep": 0}, "keep=0: must be an integer of at least 1"),
         ({"resume": "gone"}, "resume='gone': keeps its family, .*algorithm"),
         ({"space": lambda hp: None}, "space=.*must return a dictionary"),
@@ -374,10 +376,27 @@ def test_a_search_resumes_with_its_arguments(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [(90, 90), ("90", 90), ("1.5s", 1.5), ("20m", 1200), ("1h30m5s", 5405)]
+    ("text", "value"),
+    [(90, 90), ("90", 90), ("1.5s", 1.5), ("20m", 1200), ("1h30m5s", 5405), (None, None)],
 )
-def test_budgets(text, value):
-    assert seconds(text) == value
+def test_budgets_of_time(text, value):
+    assert read_budget(text) == (value, None)
+
+
+@pytest.mark.parametrize("text", ["30 epochs", "30epochs", " 30 epoch "])
+def test_budgets_of_epochs(text):
+    assert read_budget(text) == (None, 30)
+
+
+def test_a_budget_of_epochs_is_over_all_trials(tmp_path):
+    given = {"epochs": 3, "max_trials": 4}
+    search = tune_plain(tmp_path / "s", budget="5 epochs", **given)
+    assert [trial["epochs"] for trial in search.trials] == [3, 2]
+    search = tune_plain(tmp_path / "s", budget="5 epochs", **given)  # a new one
+    assert [trial["epochs"] for trial in search.trials] == [3, 2, 3, 2]
+    two = tune_plain(tmp_path / "folds", budget="5 epochs", folds=4, **given)
+    (trial,) = two.trials  # two of four folds, the second cut short
+    assert trial["score"] is not None and not (trial["folder"] / "fold_3").exists()
 
 
 def test_a_variant_keeps_its_structure(tmp_path):

@@ -8,6 +8,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recipes.training.runs import write_json
+from recipes.tuning.budget import UNLIMITED, Budget
 from recipes.tuning.executors import Ended, Heard
 from recipes.tuning.trial import OUT_OF_MEMORY, Task
 
@@ -37,7 +38,7 @@ def launch(
     executor: Executor,
     task_of: Callable[[Trial], Task],
     *,
-    budget: float | None = None,
+    budget: Budget = UNLIMITED,
     shrink_batch: bool = False,
     heard: Callable[[Trial, int, dict[str, float]], None] = lambda *_: None,
     ended: Callable[[Trial], None] = lambda *_: None,
@@ -51,7 +52,7 @@ def launch(
         oracle: chooses.
         executor: runs.
         task_of: what there is to do for a trial.
-        budget: seconds after which no trial starts, and those that run end after their epoch.
+        budget: once it is spent no trial starts, and those that run end after their epoch.
         shrink_batch: what runs out of memory is tried again in batches of half the size.
         heard: called after each epoch of a trial.
         ended: called after each trial.
@@ -59,18 +60,20 @@ def launch(
     Returns:
         Whether the budget was spent.
     """
-    deadline = None if budget is None else time.monotonic() + budget
+    start, epochs = time.monotonic(), 0
     free, running = list(executor.slots), {}
     deaths: dict[str, int] = {}
     more, stopped = True, False
 
     def epoch_of(slot: int, epoch: int, logs: dict[str, float]) -> None:
+        nonlocal epochs
+        epochs += 1
         heard(running[slot][0], epoch, logs)
         stop_if_spent()
 
     def stop_if_spent() -> None:
         nonlocal more, stopped
-        if deadline is not None and time.monotonic() >= deadline and not stopped:
+        if not stopped and budget.is_spent(time.monotonic() - start, epochs):
             more, stopped = False, True
             executor.stop()
 
@@ -87,7 +90,9 @@ def launch(
             executor.submit(slot, task)
         if not running:
             return stopped
-        left = None if deadline is None or stopped else max(0.0, deadline - time.monotonic())
+        left = None
+        if budget.seconds is not None and not stopped:
+            left = max(0.0, start + budget.seconds - time.monotonic())
         end = executor.wait(epoch_of, left)
         stop_if_spent()
         if end is None:

@@ -27,6 +27,7 @@ from recipes.reports.progress import Progress
 from recipes.training.precision import choose, policy
 from recipes.training.runs import environment, read_search, write_json
 from recipes.training.train import check_fits, data_identity, default_variant
+from recipes.tuning.budget import read_budget
 from recipes.tuning.executors import Here, Processes
 from recipes.tuning.folds import check_folds
 from recipes.tuning.launcher import launch
@@ -100,8 +101,10 @@ def tune(
         workers: processes in which trials run, each with its share of the cores or with a GPU. One
             that dies is replaced, and its trial goes on from its last checkpoint; a trial that
             kills two is a failed one. 0 runs all trials in this process.
-        budget: seconds, or a text such as "20m" or "1h30m", after which no trial begins; those that
-            run end after their epoch, and count. The same call goes on with a new budget.
+        budget: seconds, a text such as "20m" or "1h30m", or epochs over all trials and folds, "200
+            epochs", after which no trial begins; those that run end after their epoch, and count.
+            With folds, those that had not begun are left out. The same call goes on with a new
+            budget.
         shrink_batch: try a trial that runs out of memory again in batches of half the size.
         keep: the models of so many of the best trials are kept, None for all; Hyperband keeps all.
         checkpoint_every: seconds between two checkpoints of a trial that runs.
@@ -158,7 +161,7 @@ def tune(
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
         optional = argument in ("patience", "keep") and value is None
         check(whole or optional, argument, value, f"must be an integer of at least {least}")
-    budget = None if budget is None else seconds(budget)
+    spendable = read_budget(budget)
     ok = isinstance(checkpoint_every, int | float) and checkpoint_every >= 0
     check(ok, "checkpoint_every", checkpoint_every, "must be a number of seconds")
     ignored = set(fixed)
@@ -232,7 +235,7 @@ def tune(
         )
         found = Search(path, config, oracle, space, setup)
         done = oracle.end_order
-        progress = Progress(lambda: len(done), max_trials, budget, show=verbose > 0)
+        progress = Progress(lambda: len(done), max_trials, spendable.seconds, show=verbose > 0)
 
         def heard(trial: Trial, epoch: int, logs: dict[str, float]) -> None:
             name, epochs = setup.objective[0], found.task_of(trial).epochs * (folds or 1)
@@ -243,7 +246,7 @@ def tune(
             found.report(verbose)
             found.keep(keep)
 
-        events = {"heard": heard, "ended": ended, "budget": budget, "shrink_batch": shrink_batch}
+        events = {"heard": heard, "ended": ended, "budget": spendable, "shrink_batch": shrink_batch}
         try:
             with progress:
                 spent = launch(oracle, executor, found.task_of, **events)
@@ -280,20 +283,6 @@ def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
     kept = {name: config.get(name) for name in names} | config["fixed"]
     named = {"family_or_name": config["family"], "data": data, "space": space}
     return named | kept | {"directory": directory}
-
-
-def seconds(budget: float | str) -> float:
-    """A time in seconds: 90, "90", "90s", "20m", "1h30m".
-
-    Raises:
-        ValueError: anything else, or nothing.
-    """
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+\.?\d*)s?)?", str(budget))
-    times = zip(parts.groups() if parts else (), (3600, 60, 1), strict=False)
-    found = sum(float(number or 0) * unit for number, unit in times)
-    wanted = 'must be a number of seconds, or a text such as "20m" or "1h30m"'
-    check(found > 0, "budget", budget, wanted)
-    return found
 
 
 def _reported(setup: Setup, space: Space) -> list[str]:
