@@ -293,6 +293,7 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
         add("--resume", metavar="SEARCH", help="continue a search with all of its arguments")
         add("--space", metavar="FILE", help="YAML such as `learning_rate: {log: [1e-4, 1e-1]}`")
         add("--search", metavar="A,B", type=_names, help="the arguments to search; default all")
+        add("--start", metavar="SEARCH", help="try the best configurations of another search first")
         add("--workers", type=int, metavar="N", help="trials at a time; default 1")
         add("--budget", metavar="TIME", help="begin no trial after it: 20m, 1h30m, '200 epochs'")
         add("--keep", type=int, metavar="N", help="models of the best trials to keep; default 3")

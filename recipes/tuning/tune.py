@@ -34,6 +34,7 @@ from recipes.tuning.launcher import launch
 from recipes.tuning.oracles import ORACLES, make_oracle
 from recipes.tuning.search import Search
 from recipes.tuning.spaces import OF_FIT, Space, read_space, written_space
+from recipes.tuning.start import read_start
 from recipes.tuning.trial import Setup, build
 
 # Arguments of training, which are searched even where a variant has its own value.
@@ -55,6 +56,7 @@ def tune(
     objective: str | tuple[str, str] | None = None,
     space: Callable[[keras_tuner.HyperParameters], dict] | Mapping | str | Path | None = None,
     search: Sequence[str] | None = None,
+    start: Sequence[Mapping[str, Any]] | str | Path | None = None,
     directory: str | Path | None = None,
     resume: str | Path | None = None,
     callbacks: list[keras.callbacks.Callback] = (),
@@ -93,6 +95,9 @@ def tune(
             "dropout_rate": {"float": [0, 0.5]}, "units": [64, 128]}, or as a YAML file; default
             the family's `search_space`.
         search: names of the arguments to search; the space's others stay as they are.
+        start: configurations to try first, dictionaries of arguments of the space, others at their
+            defaults; or an earlier search's directory, for the best five of its own that this space
+            holds. A Bayesian search learns from them. Those that were tried are left out.
         directory: of the search; default `searches/<family>-<data>-<number>`. A search that is
             there already continues, if it is the same but for `max_trials`.
         resume: a search's directory, to continue with all of its arguments; `max_trials` and how it
@@ -121,6 +126,7 @@ def tune(
     """
     running = {"workers": workers, "budget": budget, "shrink_batch": shrink_batch}
     running |= {
+        "start": start,
         "keep": keep,
         "checkpoint_every": checkpoint_every,
         "callbacks": callbacks,
@@ -206,6 +212,7 @@ def tune(
     )
     reported = _reported(setup.of_fold(1) if folds else setup, space)
     setup.objective = _objective(objective or module.OBJECTIVE, reported)
+    given_first = read_start(start, space)
     config = {
         "recipes": recipes.__version__,
         "family": name,
@@ -231,7 +238,14 @@ def tune(
     claimed = _claimed(directory, f"{name}-{data.name}", config)
     with contextlib.closing(executor), claimed as path:
         oracle = make_oracle(
-            algorithm, space, setup.objective, max_trials, setup.epochs, setup.seed, path
+            algorithm,
+            space,
+            setup.objective,
+            max_trials,
+            setup.epochs,
+            setup.seed,
+            path,
+            given_first,
         )
         found = Search(path, config, oracle, space, setup)
         done = oracle.end_order
