@@ -533,6 +533,32 @@ def test_hyperband_goes_on_from_the_weights_of_earlier_trials(tmp_path):
     assert last["history"]["loss"] == pytest.approx(run.history["loss"][1:], rel=1e-5)
 
 
+def test_tensorboard_shows_the_hyperparameters_of_each_trial(tmp_path):
+    pytest.importorskip("tensorflow")
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams import metadata
+
+    logs = keras.callbacks.TensorBoard(tmp_path / "logs")
+    search = tune_small(tmp_path / "s", max_trials=2, epochs=1, folds=2, callbacks=[logs])
+    for trial in search.trials:
+        name = trial["folder"].name
+        for number in (1, 2):
+            folder = tmp_path / "logs" / name / f"fold_{number}"
+            (file,) = folder.glob("*.hparams")
+            (value,) = [
+                v for event in EventFileLoader(str(file)).Load() for v in event.summary.value
+            ]
+            info = metadata.parse_session_start_info_plugin_data(value.metadata.plugin_data.content)
+            assert info.group_name == name
+            found = {n: getattr(v, v.WhichOneof("kind")) for n, v in info.hparams.items()}
+            arguments = trial["arguments"]
+            assert (
+                found.pop("units") == str(arguments["units"]) and found.pop("filters") == "(4, 4)"
+            )
+            assert found == {n: arguments[n] for n in ("learning_rate", "batch_size")}
+            assert list((folder / "validation").glob("events*"))  # what `fit` reports
+
+
 def test_patience_ends_a_trial(tmp_path):
     # Nothing is learnt at this rate: the first epoch is the best, and two follow in vain.
     search = tune_small(

@@ -18,6 +18,7 @@ from recipes.training import checkpoints
 from recipes.training.compilation import create_variables
 from recipes.training.precision import policy
 from recipes.training.runs import write_json
+from recipes.training.tensorboard import write_hparams
 from recipes.tuning.folds import fold, together
 
 OUT_OF_MEMORY = "out of memory"  # how the reason of such a failure begins
@@ -152,6 +153,9 @@ def _fit(setup: Setup, task: Task, recorder: "Recorder", start: Path | None) -> 
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
             callback.log_dir = str(Path(callback.log_dir) / task.name)
+            values = {k: v for k, v in task.arguments.items() if k not in setup.data.spec}
+            values["batch_size"] = task.batch_size
+            write_hparams(callback.log_dir, values, group=task.name.partition("/")[0])
     if recorder.epoch < task.epochs and not recorder.patient_no_more:
         model.fit(
             data.train,
