@@ -295,6 +295,7 @@ def _family_flags(command: str, rest: list[str]) -> tuple[dict, dict, dict]:
         add("--search", metavar="A,B", type=_names, help="the arguments to search; default all")
         add("--start", metavar="SEARCH", help="try the best configurations of another search first")
         add("--workers", type=int, metavar="N", help="trials at a time; default 1")
+        add("--cluster", metavar="ADDRESS", help="of a Ray cluster for the workers; auto, local")
         add("--budget", metavar="TIME", help="begin no trial after it: 20m, 1h30m, '200 epochs'")
         add("--keep", type=int, metavar="N", help="models of the best trials to keep; default 3")
         add("--shrink-batch", action="store_true", help="try smaller batches where memory is short")

@@ -30,7 +30,7 @@ from recipes.training.train import check_fits, data_identity, default_variant
 from recipes.tuning.budget import read_budget
 from recipes.tuning.executors import Here, Processes
 from recipes.tuning.folds import check_folds
-from recipes.tuning.launcher import launch
+from recipes.tuning.launcher import Executor, launch
 from recipes.tuning.oracles import ORACLES, make_oracle
 from recipes.tuning.search import Search
 from recipes.tuning.spaces import OF_FIT, Space, read_space, written_space
@@ -61,6 +61,7 @@ def tune(
     resume: str | Path | None = None,
     callbacks: list[keras.callbacks.Callback] = (),
     workers: int = 1,
+    cluster: str | None = None,
     budget: float | str | None = None,
     shrink_batch: bool = False,
     keep: int | None = 3,
@@ -106,6 +107,9 @@ def tune(
         workers: processes in which trials run, each with its share of the cores or with a GPU. One
             that dies is replaced, and its trial goes on from its last checkpoint; a trial that
             kills two is a failed one. 0 runs all trials in this process.
+        cluster: the address of a Ray cluster on whose machines the workers are, "auto" for the one
+            that this machine is in, "local" for one of this machine alone; needs the extra `ray`.
+            See `recipes.tuning.cluster`.
         budget: seconds, a text such as "20m" or "1h30m", or epochs over all trials and folds, "200
             epochs", after which no trial begins; those that run end after their epoch, and count.
             With folds, those that had not begun are left out. The same call goes on with a new
@@ -124,7 +128,12 @@ def tune(
             set, an objective that the model does not report, a directory of something else.
         RuntimeError: every trial failed; says why the first did.
     """
-    running = {"workers": workers, "budget": budget, "shrink_batch": shrink_batch}
+    running = {
+        "workers": workers,
+        "cluster": cluster,
+        "budget": budget,
+        "shrink_batch": shrink_batch,
+    }
     running |= {
         "start": start,
         "keep": keep,
@@ -168,6 +177,9 @@ def tune(
         optional = argument in ("patience", "keep") and value is None
         check(whole or optional, argument, value, f"must be an integer of at least {least}")
     spendable = read_budget(budget)
+    ok = cluster is None or (isinstance(cluster, str) and cluster)
+    check(ok, "cluster", cluster, 'must be an address, "auto" or "local"')
+    check(cluster is None or workers, "workers", workers, "a cluster needs at least 1")
     ok = isinstance(checkpoint_every, int | float) and checkpoint_every >= 0
     check(ok, "checkpoint_every", checkpoint_every, "must be a number of seconds")
     ignored = set(fixed)
@@ -234,7 +246,7 @@ def tune(
         "environment": environment(),
     }
     config = json.loads(json.dumps(config, default=str))
-    executor = Processes(workers, setup) if workers else Here(setup)
+    executor = _executor(workers, cluster, setup)
     claimed = _claimed(directory, f"{name}-{data.name}", config)
     with contextlib.closing(executor), claimed as path:
         oracle = make_oracle(
@@ -277,6 +289,18 @@ def tune(
         why = "the budget is spent" if spent else "the space holds no other configurations"
         print(f"{len(trials)} trials: {why}")
     return found
+
+
+def _executor(workers: int, cluster: str | None, setup: Setup) -> Executor:
+    """Where trials run."""
+    if cluster is None:
+        return Processes(workers, setup) if workers else Here(setup)
+    try:
+        from recipes.tuning.cluster import Cluster
+    except ImportError as error:
+        wanted = f"needs Ray ({error}): pip install 'keras-recipes[ray]'"
+        raise ImportError(f"cluster={cluster!r}: {wanted}") from error
+    return Cluster(workers, setup, cluster)
 
 
 def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
