@@ -1,6 +1,7 @@
 """What a person sees of a search: a line for each trial, tables, a CSV file, figures, a page."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich import box
 from rich.table import Table
 
 from recipes.reports.plots import BLUE, BLUES, GREY, INK, ORANGE, figure
+from recipes.training.runs import write_text
 
 # A trial is a dictionary as in `recipes.tuning.search.Search.trials`; an objective is
 # (name of a metric, "max" or "min").
@@ -118,13 +120,14 @@ def write_csv(trials: Sequence[Trial], path: str | Path) -> None:
     columns = ["number", "status", "score", "seconds", "parameters", "epochs"]
     if any(trial.get("spread") is not None for trial in trials):
         columns.insert(3, "spread")
-    with Path(path).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*columns, *arguments, "reason"])
-        for trial in trials:
-            drawn = trial["arguments"]
-            row = [trial.get(name) for name in columns] + [drawn.get(name) for name in arguments]
-            writer.writerow([*row, trial["reason"]])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow([*columns, *arguments, "reason"])
+    for trial in trials:
+        drawn = trial["arguments"]
+        row = [trial.get(name) for name in columns] + [drawn.get(name) for name in arguments]
+        writer.writerow([*row, trial["reason"]])
+    write_text(Path(path), file.getvalue())
 
 
 def plot(trials: Sequence[Trial], objective: Sequence[str]) -> Figure:

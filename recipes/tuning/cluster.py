@@ -169,11 +169,8 @@ class Runner:
                 said.put(("files", changed | gone))
 
         def train() -> None:
-            try:
-                record = trial.run(self._setup, task, tell)
-                send()
-            except Exception as error:  # such as a full disk
-                record = {"reason": trial.reason_of(error)}
+            record = trial.run_or_say(self._setup, task, tell)
+            send()
             said.put(("ended", record))
 
         thread = threading.Thread(target=train, daemon=True)

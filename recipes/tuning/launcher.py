@@ -59,6 +59,9 @@ def launch(
 
     Returns:
         Whether the budget was spent.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
     """
     start, epochs = time.monotonic(), 0
     free, running = list(executor.slots), {}
@@ -105,6 +108,8 @@ def launch(
                 executor.submit(end.slot, task)  # goes on from its last checkpoint
                 continue
             record = _failed(task, end.died)
+        elif record.get("stop"):  # the trial runs, for the oracle, and goes on some other time
+            raise OSError(record["reason"])
         elif "history" not in record:
             record = _failed(task, record["reason"])
         memory = OUT_OF_MEMORY in (record["reason"] or "")

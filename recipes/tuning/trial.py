@@ -1,8 +1,10 @@
 """One trial: a model built, trained and kept, in whatever process it is given to."""
 
 import copy
+import errno
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -86,6 +88,9 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
         before the first epoch's end; `history`: metric to its values, one for each epoch;
         `parameters`: trainable ones, None where no model was built; `batch_size`; `seconds`. With
         folds also what `recipes.tuning.folds.together` adds.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
     """
     done = task.folder / "record.json"
     if done.exists():
@@ -95,6 +100,14 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
     write_json(done, record)
     (task.folder / "last.keras").unlink(missing_ok=True)
     return record
+
+
+def run_or_say(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
+    """As `run`, for a process that answers to a launcher: where nothing can be written, why."""
+    try:
+        return run(setup, task, tell)
+    except Exception as error:
+        return {"reason": reason_of(error), "stop": cannot_write(error)}
 
 
 def _in_folds(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
@@ -125,6 +138,8 @@ def _at_once(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
         with policy(setup.precision):
             _fit(setup, task, recorder, last if last.exists() else task.start)
     except Exception as error:
+        if cannot_write(error):  # no fault of the trial's
+            raise
         reason = reason_of(error)
     return {"reason": reason, **recorder.state}
 
@@ -264,6 +279,12 @@ def _values(model: keras.Model) -> list[np.ndarray]:
 def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
     for variable, value in zip(_variables(model), values, strict=True):
         variable.assign(value)
+
+
+def cannot_write(error: BaseException) -> bool:
+    """Whether there is no room, or no leave, to write. HDF5 says so in its text alone."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return isinstance(error, OSError) and any(os.strerror(c) in str(error) for c in codes)
 
 
 def reason_of(error: BaseException) -> str:

@@ -35,7 +35,7 @@ from recipes.tuning.oracles import ORACLES, make_oracle
 from recipes.tuning.search import Search
 from recipes.tuning.spaces import OF_FIT, Space, read_space, written_space
 from recipes.tuning.start import read_start
-from recipes.tuning.trial import Setup, build
+from recipes.tuning.trial import Setup, build, cannot_write
 
 # Arguments of training, which are searched even where a variant has its own value.
 TRAINING = {"learning_rate", "weight_decay", "momentum", "dropout_rate"}
@@ -127,6 +127,8 @@ def tune(
         ValueError: before the first trial: an unknown family, variant, argument, algorithm or data
             set, an objective that the model does not report, a directory of something else.
         RuntimeError: every trial failed; says why the first did.
+        OSError: the directory cannot be written, or the disk is full. What is there is whole, and
+            the same call continues the search.
     """
     running = {
         "workers": workers,
@@ -274,8 +276,9 @@ def tune(
 
         events = {"heard": heard, "ended": ended, "budget": spendable, "shrink_batch": shrink_batch}
         try:
-            with progress:
+            with _writing(path), progress:
                 spent = launch(oracle, executor, found.task_of, **events)
+                found.report(verbose=0)  # where the disk was full after the last trial
         except KeyboardInterrupt:
             print(f"\nPaused. The same call with directory={str(path)!r} continues the search.")
             raise
@@ -284,7 +287,8 @@ def tune(
         raise RuntimeError(
             f"all {len(trials)} trials of {path} failed; the first: {trials[0]['reason']}"
         )
-    found.write_page()
+    with _writing(path):
+        found.write_page()
     if verbose and len(trials) < max_trials:
         why = "the budget is spent" if spent else "the space holds no other configurations"
         print(f"{len(trials)} trials: {why}")
@@ -366,6 +370,19 @@ def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one error that nothing can be written, and what is to be done."""
+    try:
+        yield
+    except OSError as error:
+        if not cannot_write(error) and not isinstance(error, PermissionError):
+            raise
+        why = f"cannot be written ({' '.join(str(error).split())[:200]})"
+        then = "once it can, the same call continues the search"
+        raise OSError(f"directory={str(path)!r}: {why}; {then}") from error
+
+
+@contextlib.contextmanager
 def _claimed(directory: str | Path | None, name: str, config: dict[str, Any]) -> Iterator[Path]:
     """The search's directory, with its `search.json`: a new one, or that of the same search.
 
@@ -375,23 +392,27 @@ def _claimed(directory: str | Path | None, name: str, config: dict[str, Any]) ->
         name = re.sub(r"[^\w.-]+", "_", name)
         for number in itertools.count(1):
             directory = Path("searches") / f"{name}-{number}"
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(FileExistsError), _writing(directory):
                 directory.mkdir(parents=True)
                 break
     path = Path(directory)
     known = path / "search.json"
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    # A search that could not write its first file has left its lock alone.
+    if path.exists() and (not path.is_dir() or any(p.name != "lock" for p in path.iterdir())):
         wanted = "is not empty and holds no search; name a new one"
         check(known.is_file(), "directory", str(path), wanted)
         _check_same(path, json.loads(known.read_text()), config)
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as lock:
+    with _writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "lock").open("w")
+    with lock:
         if fcntl is not None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 check(False, "directory", str(path), "another process is at this search")
-        write_json(known, config)
+        with _writing(path):
+            write_json(known, config)
         yield path
 
 
