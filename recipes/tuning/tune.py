@@ -1,11 +1,9 @@
 """Search a family's hyperparameters, and keep all that the search found."""
 
 import contextlib
-import itertools
 import json
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,20 +12,16 @@ import keras
 import keras_tuner
 from keras_tuner.engine.trial import Trial
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 import recipes
 from recipes.contract import check, family, unknown
 from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Data
 from recipes.reports.progress import Progress
 from recipes.training.precision import choose, policy
-from recipes.training.runs import environment, read_search, write_json
+from recipes.training.runs import environment, read_search
 from recipes.training.train import check_fits, data_identity, default_variant
 from recipes.tuning.budget import read_budget
+from recipes.tuning.directory import claimed, writing
 from recipes.tuning.executors import Here, Processes
 from recipes.tuning.folds import check_folds
 from recipes.tuning.launcher import Executor, launch
@@ -35,7 +29,7 @@ from recipes.tuning.oracles import ORACLES, make_oracle
 from recipes.tuning.search import Search
 from recipes.tuning.spaces import OF_FIT, Space, read_space, written_space
 from recipes.tuning.start import read_start
-from recipes.tuning.trial import Setup, build, cannot_write
+from recipes.tuning.trial import Setup, build
 
 # Arguments of training, which are searched even where a variant has its own value.
 TRAINING = {"learning_rate", "weight_decay", "momentum", "dropout_rate"}
@@ -249,8 +243,8 @@ def tune(
     }
     config = json.loads(json.dumps(config, default=str))
     executor = _executor(workers, cluster, setup)
-    claimed = _claimed(directory, f"{name}-{data.name}", config)
-    with contextlib.closing(executor), claimed as path:
+    claim = claimed(directory, f"{name}-{data.name}", config)
+    with contextlib.closing(executor), claim as path:
         oracle = make_oracle(
             algorithm,
             space,
@@ -276,7 +270,7 @@ def tune(
 
         events = {"heard": heard, "ended": ended, "budget": spendable, "shrink_batch": shrink_batch}
         try:
-            with _writing(path), progress:
+            with writing(path), progress:
                 spent = launch(oracle, executor, found.task_of, **events)
                 found.report(verbose=0)  # where the disk was full after the last trial
         except KeyboardInterrupt:
@@ -287,7 +281,7 @@ def tune(
         raise RuntimeError(
             f"all {len(trials)} trials of {path} failed; the first: {trials[0]['reason']}"
         )
-    with _writing(path):
+    with writing(path):
         found.write_page()
     if verbose and len(trials) < max_trials:
         why = "the budget is spent" if spent else "the space holds no other configurations"
@@ -367,67 +361,3 @@ def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:
     wanted = f'say which way is better: ({name!r}, "max") or ({name!r}, "min")'
     check(direction in ("max", "min"), "objective", objective, wanted)
     return name, direction
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Say in one error that nothing can be written, and what is to be done."""
-    try:
-        yield
-    except OSError as error:
-        if not cannot_write(error) and not isinstance(error, PermissionError):
-            raise
-        why = f"cannot be written ({' '.join(str(error).split())[:200]})"
-        then = "once it can, the same call continues the search"
-        raise OSError(f"directory={str(path)!r}: {why}; {then}") from error
-
-
-@contextlib.contextmanager
-def _claimed(directory: str | Path | None, name: str, config: dict[str, Any]) -> Iterator[Path]:
-    """The search's directory, with its `search.json`: a new one, or that of the same search.
-
-    Nobody else has it meanwhile; a process that is killed lets go of it.
-    """
-    if directory is None:
-        name = re.sub(r"[^\w.-]+", "_", name)
-        for number in itertools.count(1):
-            directory = Path("searches") / f"{name}-{number}"
-            with contextlib.suppress(FileExistsError), _writing(directory):
-                directory.mkdir(parents=True)
-                break
-    path = Path(directory)
-    known = path / "search.json"
-    # A search that could not write its first file has left its lock alone.
-    if path.exists() and (not path.is_dir() or any(p.name != "lock" for p in path.iterdir())):
-        wanted = "is not empty and holds no search; name a new one"
-        check(known.is_file(), "directory", str(path), wanted)
-        _check_same(path, json.loads(known.read_text()), config)
-    with _writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "lock").open("w")
-    with lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                check(False, "directory", str(path), "another process is at this search")
-        with _writing(path):
-            write_json(known, config)
-        yield path
-
-
-def _check_same(path: Path, found: dict[str, Any], config: dict[str, Any]) -> None:
-    """Raise where a directory's search is another one than that asked for."""
-    for key, ours in config.items():
-        if key in ("recipes", "max_trials", "environment"):
-            continue
-        theirs = found.get(key)
-        if key == "data":  # how it was loaded does not matter
-            theirs, ours = (d | {"source": None} for d in (theirs, ours))
-        if theirs != ours:
-            what = (
-                f"{key} is {theirs!r}, not {ours!r}" if len(repr(ours)) < 80 else f"{key} differs"
-            )
-            raise ValueError(
-                f"directory={str(path)!r}: holds another search, whose {what}; name a new directory"
-            )
