@@ -590,6 +590,21 @@ TUNE: dict[str, tuple[Callable, tuple[str, ...]]] = {
     ),
     "budget a word": (lambda: recipes.tune("dnn", budget="long"), ("budget='long'", '"20m"')),
     "workers -1": (lambda: recipes.tune("dnn", workers=-1), ("workers=-1", "at least 0")),
+    "folds 1": (lambda: recipes.tune("dnn", "iris", folds=1), ("folds=1", "at least 2")),
+    "folds of a series": (
+        lambda: recipes.tune("lstm", "sunspots", folds=5), ("folds=5", "series", "only images"),
+    ),
+    "start outside of the space": (
+        lambda: recipes.tune("dnn", "iris", start=[{"learning_rate": 9.0}]),
+        ("learning_rate=9.0", "from 0.0001 to 0.01"),
+    ),
+    "start no search": (
+        lambda: recipes.tune("dnn", "iris", start="gone"), ("search='gone'", "search.json"),
+    ),
+    "cluster a number": (lambda: recipes.tune("dnn", cluster=3), ("cluster=3", '"local"')),
+    "cluster without workers": (
+        lambda: recipes.tune("dnn", cluster="local", workers=0), ("workers=0", "at least 1"),
+    ),
     "resume no search": (lambda: recipes.tune(resume="gone"), ("search='gone'", "search.json")),
     "resume with a variant": (
         lambda: recipes.tune(resume="gone", variant="mlp"), ("keeps its variant", "max_trials"),

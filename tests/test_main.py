@@ -210,7 +210,8 @@ def test_flags_of_tune(called):
     words = (
         "tune dnn --data iris --algorithm random --max-trials 3 --objective val_accuracy "
         "--directory out --epochs 2 --batch-size 8 --activation relu --seed 1 --test-fraction 0.4 "
-        "--workers 2 --budget 1h30m --search units,activation --space s.yaml --shrink-batch"
+        "--workers 2 --budget 1h30m --search units,activation --space s.yaml --shrink-batch "
+        "--folds 5 --start searches/one --cluster auto"
     )
     assert shell(words) == command_line.PAUSED
     (((name, found), arguments),) = called
@@ -220,7 +221,7 @@ def test_flags_of_tune(called):
         "algorithm": "random", "max_trials": 3, "objective": "val_accuracy", "directory": "out",
         "epochs": 2, "batch_size": 8, "activation": "relu", "seed": 1, "workers": 2,
         "budget": "1h30m", "search": ("units", "activation"), "space": "s.yaml",
-        "shrink_batch": True,
+        "shrink_batch": True, "folds": 5, "start": "searches/one", "cluster": "auto",
     }  # fmt: skip
     assert shell("tune --resume searches/one --max-trials 9") == command_line.PAUSED
     assert called[1] == ((None, None), {"resume": "searches/one", "max_trials": 9})

@@ -7,6 +7,7 @@ import keras_tuner
 import pytest
 
 from recipes.tuning import launcher
+from recipes.tuning.budget import Budget
 from recipes.tuning.executors import Ended
 from recipes.tuning.launcher import launch
 from recipes.tuning.oracles import ORACLES, make_oracle
@@ -55,11 +56,12 @@ def record_of(task, fate):
     if fate == "dies":
         return None
     history = {} if fate else {"score": [score_of(task.arguments)], "loss": [1.0]}
-    return {"reason": fate, "epoch": 1, "best_epoch": 1, "history": history}
+    score = None if fate else history["score"][0]
+    return {"reason": fate, "epoch": 1, "best_epoch": 1, "score": score, "history": history}
 
 
-def run(directory: Path, executor, algorithm="random", max_trials=6, **options):
-    oracle = make_oracle(algorithm, space(), ("score", "max"), max_trials, 9, 0, directory)
+def run(directory: Path, executor, algorithm="random", max_trials=6, start=(), **options):
+    oracle = make_oracle(algorithm, space(), ("score", "max"), max_trials, 9, 0, directory, start)
 
     def task_of(trial):
         folder = directory / f"trial_{trial.trial_id}"
@@ -100,6 +102,50 @@ def test_a_kill_at_any_moment_changes_nothing(algorithm, tmp_path, monkeypatch):
             continue
     assert len(lives) > 4
     assert outcomes(oracle) == whole
+
+
+START = [{"rate": rate, "deep": deep} for rate, deep in ((0.5, True), (0.125, False), (1.0, True))]
+
+
+@pytest.mark.parametrize("algorithm", ORACLES)
+def test_what_is_given_is_tried_first_and_survives_a_kill(algorithm, tmp_path, monkeypatch):
+    """Killed as its first trial is saved as ended, and with two given ones left."""
+    whole = outcomes(run(tmp_path / "whole", Fake(), algorithm, start=START)[0])
+    kept = [{name: t[1][name] for name in ("rate", "deep")} for t in whole]
+    assert kept[:3] == START and len(whole) == 6
+    if algorithm != "hyperband":  # which tries the best again, for longer
+        assert len({tuple(values.items()) for values in kept}) == 6
+    save, count = ORACLES[algorithm].save, itertools.count()
+
+    def deadly(self):
+        save(self)
+        if next(count) == 1:
+            raise Kill
+
+    monkeypatch.setattr(ORACLES[algorithm], "save", deadly)
+    with pytest.raises(Kill):
+        run(tmp_path / "killed", Fake(), algorithm, start=START)
+    # Given again or not, it is tried once.
+    for start in ((), START):
+        (tmp_path / "again").mkdir(exist_ok=True)
+        for file in (tmp_path / "killed").glob("*.json"):
+            (tmp_path / "again" / file.name).write_bytes(file.read_bytes())
+        assert outcomes(run(tmp_path / "again", Fake(), algorithm, start=start)[0]) == whole
+
+
+def test_the_grid_is_whole_beside_what_is_given(tmp_path):
+    oracle, _ = run(tmp_path / "s", Fake(), "grid", max_trials=99, start=START)
+    tried = {(v["rate"], v["deep"]) for _, v, _, _ in outcomes(oracle)}
+    assert len(oracle.trials) == len(tried) == 18
+
+
+def test_given_configurations_come_next_in_a_search_that_is_there(tmp_path):
+    run(tmp_path / "s", Fake(), "bayesian", max_trials=6, start=START[:1])
+    oracle, _ = run(tmp_path / "s", Fake(), "bayesian", max_trials=9, start=START)
+    tried = [values for _, values, _, _ in outcomes(oracle)]
+    assert all(values in tried for values in START)
+    assert [v for v in tried[6:] if v in START] == [v for v in START if v not in tried[:6]]
+    assert tried[6] in START or all(v in tried[:6] for v in START)
 
 
 @pytest.mark.parametrize("algorithm", ["random", "grid"])
@@ -148,7 +194,7 @@ def test_the_budget_ends_a_search_and_the_trials_that_run_count(tmp_path, monkey
     clock = itertools.count(0, 10)
     monkeypatch.setattr(launcher.time, "monotonic", lambda: next(clock))
     executor = Fake(2)
-    oracle, spent = run(tmp_path / "s", executor, max_trials=50, budget=100)
+    oracle, spent = run(tmp_path / "s", executor, max_trials=50, budget=Budget(100))
     assert spent and executor.stopped and not executor.waiting
     assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
     assert 2 <= len(oracle.trials) < 10

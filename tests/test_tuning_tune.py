@@ -22,8 +22,8 @@ import recipes
 from recipes import cnn, dnn, perceptron
 from recipes.reports import search as reports
 from recipes.reports.progress import Progress
+from recipes.tuning.budget import read_budget
 from recipes.tuning.spaces import read_space, reduced_space, written_space
-from recipes.tuning.tune import seconds
 
 
 def images():
@@ -269,6 +269,8 @@ def test_where_all_trials_fail_the_first_reason_is_the_error(tmp_path):
         ({"search": "rate"}, "search='rate': must be a list of names"),
         ({"budget": "soon"}, "budget='soon': must be a number of seconds"),
         ({"budget": 0}, "budget=0: must be a number of seconds"),
+        ({"budget": "0 epochs"}, "budget='0 epochs': must be .*\"200 epochs\""),
+        ({"budget": "20 trials"}, "budget='20 trials': must be a number"),
         ({"keep": 0}, "keep=0: must be an integer of at least 1"),
         ({"resume": "gone"}, "resume='gone': keeps its family, .*algorithm"),
         ({"space": lambda hp: None}, "space=.*must return a dictionary"),
@@ -374,10 +376,27 @@ def test_a_search_resumes_with_its_arguments(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [(90, 90), ("90", 90), ("1.5s", 1.5), ("20m", 1200), ("1h30m5s", 5405)]
+    ("text", "value"),
+    [(90, 90), ("90", 90), ("1.5s", 1.5), ("20m", 1200), ("1h30m5s", 5405), (None, None)],
 )
-def test_budgets(text, value):
-    assert seconds(text) == value
+def test_budgets_of_time(text, value):
+    assert read_budget(text) == (value, None)
+
+
+@pytest.mark.parametrize("text", ["30 epochs", "30epochs", " 30 epoch "])
+def test_budgets_of_epochs(text):
+    assert read_budget(text) == (None, 30)
+
+
+def test_a_budget_of_epochs_is_over_all_trials(tmp_path):
+    given = {"epochs": 3, "max_trials": 4}
+    search = tune_plain(tmp_path / "s", budget="5 epochs", **given)
+    assert [trial["epochs"] for trial in search.trials] == [3, 2]
+    search = tune_plain(tmp_path / "s", budget="5 epochs", **given)  # a new one
+    assert [trial["epochs"] for trial in search.trials] == [3, 2, 3, 2]
+    two = tune_plain(tmp_path / "folds", budget="5 epochs", folds=4, **given)
+    (trial,) = two.trials  # two of four folds, the second cut short
+    assert trial["score"] is not None and not (trial["folder"] / "fold_3").exists()
 
 
 def test_a_variant_keeps_its_structure(tmp_path):
@@ -512,6 +531,32 @@ def test_hyperband_goes_on_from_the_weights_of_earlier_trials(tmp_path):
     )
     # as if it had never stopped: weights, optimizer and the order of the examples
     assert last["history"]["loss"] == pytest.approx(run.history["loss"][1:], rel=1e-5)
+
+
+def test_tensorboard_shows_the_hyperparameters_of_each_trial(tmp_path):
+    pytest.importorskip("tensorflow")
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.plugins.hparams import metadata
+
+    logs = keras.callbacks.TensorBoard(tmp_path / "logs")
+    search = tune_small(tmp_path / "s", max_trials=2, epochs=1, folds=2, callbacks=[logs])
+    for trial in search.trials:
+        name = trial["folder"].name
+        for number in (1, 2):
+            folder = tmp_path / "logs" / name / f"fold_{number}"
+            (file,) = folder.glob("*.hparams")
+            (value,) = [
+                v for event in EventFileLoader(str(file)).Load() for v in event.summary.value
+            ]
+            info = metadata.parse_session_start_info_plugin_data(value.metadata.plugin_data.content)
+            assert info.group_name == name
+            found = {n: getattr(v, v.WhichOneof("kind")) for n, v in info.hparams.items()}
+            arguments = trial["arguments"]
+            assert (
+                found.pop("units") == str(arguments["units"]) and found.pop("filters") == "(4, 4)"
+            )
+            assert found == {n: arguments[n] for n in ("learning_rate", "batch_size")}
+            assert list((folder / "validation").glob("events*"))  # what `fit` reports
 
 
 def test_patience_ends_a_trial(tmp_path):

@@ -102,6 +102,13 @@ class Batches(keras.utils.PyDataset):
         """The same examples in batches of another size."""
         return type(self)(**{**self._arguments(), "batch_size": batch_size})
 
+    def part(self, indices: np.ndarray, *, shuffle: bool) -> "Batches":
+        """Others of the same examples, by their indices; unshuffled, none is left out."""
+        arguments = {**self._arguments(), "indices": indices, "shuffle": shuffle}
+        if not shuffle:
+            arguments.pop("whole", None)
+        return type(self)(**arguments)
+
     def first(self, count: int) -> "Batches":
         """The first examples of this part, in stored order, as a part of their own."""
         arguments = {**self._arguments(), "indices": self.indices[:count]}

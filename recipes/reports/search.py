@@ -1,6 +1,7 @@
 """What a person sees of a search: a line for each trial, tables, a CSV file, figures, a page."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich import box
 from rich.table import Table
 
 from recipes.reports.plots import BLUE, BLUES, GREY, INK, ORANGE, figure
+from recipes.training.runs import write_text
 
 # A trial is a dictionary as in `recipes.tuning.search.Search.trials`; an objective is
 # (name of a metric, "max" or "min").
@@ -67,6 +69,12 @@ def line(trials: Sequence[Trial], defaults: Mapping, objective: Sequence[str], o
     return f"{count}  {outcome}  {last['seconds']:.1f} s  {' '.join(changed) or '(defaults)'}"
 
 
+def score_of(trial: Trial) -> str:
+    """The score, with its spread over folds where there are some."""
+    spread = trial.get("spread")
+    return f"{trial['score']:.4f}" + ("" if spread is None else f" ± {spread:.4f}")
+
+
 def table(trials: Sequence[Trial], objective: Sequence[str]) -> Table:
     """The trials, the best first, with the arguments in which they differ."""
     name, direction = objective
@@ -88,7 +96,7 @@ def table(trials: Sequence[Trial], objective: Sequence[str]) -> Table:
         score, parameters = trial["score"], trial["parameters"]
         made.add_row(
             str(trial["number"]),
-            "failed" if score is None else f"{score:.4f}",
+            "failed" if score is None else score_of(trial),
             "" if parameters is None else f"{parameters:,}",
             f"{trial['seconds']:.1f}",
             *(short(trial["arguments"].get(n, "")) for n in arguments),
@@ -109,14 +117,17 @@ def _failures(trials: Sequence[Trial]) -> list[str]:
 def write_csv(trials: Sequence[Trial], path: str | Path) -> None:
     """One row for each trial, in order, with all that the space decided."""
     arguments = list(dict.fromkeys(name for trial in trials for name in trial["arguments"]))
-    columns = ("number", "status", "score", "seconds", "parameters", "epochs")
-    with Path(path).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*columns, *arguments, "reason"])
-        for trial in trials:
-            drawn = trial["arguments"]
-            row = [trial[name] for name in columns] + [drawn.get(name) for name in arguments]
-            writer.writerow([*row, trial["reason"]])
+    columns = ["number", "status", "score", "seconds", "parameters", "epochs"]
+    if any(trial.get("spread") is not None for trial in trials):
+        columns.insert(3, "spread")
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow([*columns, *arguments, "reason"])
+    for trial in trials:
+        drawn = trial["arguments"]
+        row = [trial.get(name) for name in columns] + [drawn.get(name) for name in arguments]
+        writer.writerow([*row, trial["reason"]])
+    write_text(Path(path), file.getvalue())
 
 
 def plot(trials: Sequence[Trial], objective: Sequence[str]) -> Figure:
@@ -272,7 +283,7 @@ def page(trials: Sequence[Trial], config: Mapping[str, Any], most: int = 10) -> 
     rows = [
         [
             str(t["number"]),
-            "failed" if t["score"] is None else f"{t['score']:.4f}",
+            "failed" if t["score"] is None else score_of(t),
             f"{t['seconds']:.1f}",
             "" if t["parameters"] is None else f"{t['parameters']:,}",
             *(short(t["arguments"].get(n, "")) for n in arguments),

@@ -211,6 +211,14 @@ def write_json(path: Path, value: Any) -> None:
             return str(obj)
         return keras.saving.serialize_keras_object(obj)
 
+    write_text(path, json.dumps(value, indent=1, default=other) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=1, default=other) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

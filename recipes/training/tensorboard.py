@@ -1,6 +1,8 @@
 """TensorBoard logs on every backend: Keras's own callback needs TensorFlow."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -41,3 +43,21 @@ class ScalarLog(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         """Close the file."""
         self.writer.close()
+
+
+def write_hparams(folder: str | Path, values: Mapping[str, Any], group: str) -> None:
+    """Say with which arguments what is logged in a folder was trained, for the HParams tab.
+
+    Args:
+        folder: of the event files; the metrics may be in folders within it.
+        values: of arguments; what is neither number nor text is written as a text.
+        group: what several trainings with the same values have in common, such as folds.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    plain = {n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}
+    writer = EventFileWriter(str(folder), filename_suffix=".hparams")
+    writer.add_event(Event(summary=hparams_pb(plain, trial_id=group)))
+    writer.close()

@@ -8,6 +8,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from recipes.training.runs import write_json
+from recipes.tuning.budget import UNLIMITED, Budget
 from recipes.tuning.executors import Ended, Heard
 from recipes.tuning.trial import OUT_OF_MEMORY, Task
 
@@ -37,7 +38,7 @@ def launch(
     executor: Executor,
     task_of: Callable[[Trial], Task],
     *,
-    budget: float | None = None,
+    budget: Budget = UNLIMITED,
     shrink_batch: bool = False,
     heard: Callable[[Trial, int, dict[str, float]], None] = lambda *_: None,
     ended: Callable[[Trial], None] = lambda *_: None,
@@ -51,26 +52,31 @@ def launch(
         oracle: chooses.
         executor: runs.
         task_of: what there is to do for a trial.
-        budget: seconds after which no trial starts, and those that run end after their epoch.
+        budget: once it is spent no trial starts, and those that run end after their epoch.
         shrink_batch: what runs out of memory is tried again in batches of half the size.
         heard: called after each epoch of a trial.
         ended: called after each trial.
 
     Returns:
         Whether the budget was spent.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
     """
-    deadline = None if budget is None else time.monotonic() + budget
+    start, epochs = time.monotonic(), 0
     free, running = list(executor.slots), {}
     deaths: dict[str, int] = {}
     more, stopped = True, False
 
     def epoch_of(slot: int, epoch: int, logs: dict[str, float]) -> None:
+        nonlocal epochs
+        epochs += 1
         heard(running[slot][0], epoch, logs)
         stop_if_spent()
 
     def stop_if_spent() -> None:
         nonlocal more, stopped
-        if deadline is not None and time.monotonic() >= deadline and not stopped:
+        if not stopped and budget.is_spent(time.monotonic() - start, epochs):
             more, stopped = False, True
             executor.stop()
 
@@ -87,7 +93,9 @@ def launch(
             executor.submit(slot, task)
         if not running:
             return stopped
-        left = None if deadline is None or stopped else max(0.0, deadline - time.monotonic())
+        left = None
+        if budget.seconds is not None and not stopped:
+            left = max(0.0, start + budget.seconds - time.monotonic())
         end = executor.wait(epoch_of, left)
         stop_if_spent()
         if end is None:
@@ -100,12 +108,15 @@ def launch(
                 executor.submit(end.slot, task)  # goes on from its last checkpoint
                 continue
             record = _failed(task, end.died)
+        elif record.get("stop"):  # the trial runs, for the oracle, and goes on some other time
+            raise OSError(record["reason"])
         elif "history" not in record:
             record = _failed(task, record["reason"])
         memory = OUT_OF_MEMORY in (record["reason"] or "")
         if memory and shrink_batch and task.batch_size > 1:
             for name in ("record.json", "last.keras"):
-                (task.folder / name).unlink(missing_ok=True)
+                for file in task.folder.rglob(name):  # its folds', too
+                    file.unlink()
             running[end.slot] = trial, task.smaller()
             deaths.pop(trial.trial_id, None)
             executor.submit(end.slot, task.smaller())
@@ -122,6 +133,7 @@ def finish(oracle: keras_tuner.Oracle, trial: Trial, record: dict[str, Any]) -> 
     if record["reason"] is None:
         of_trial = record["best_epoch"] - record["epoch"] - 1  # an index from the end
         best = {name: values[of_trial] for name, values in record["history"].items()}
+        best[oracle.objective.name] = record["score"]  # over folds it is in no history
         oracle.update_trial(trial.trial_id, best, step=record["best_epoch"] - 1)
     else:
         trial.status = TrialStatus.FAILED

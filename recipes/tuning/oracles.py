@@ -9,6 +9,7 @@ reload. A Bayesian search repeats no configuration, and draws the same after a r
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,40 @@ from recipes.tuning.spaces import Space
 
 
 class _Saved(keras_tuner.Oracle):
-    """Its state and its trials in one file, `oracle.json`, written whole or not at all."""
+    """Its state and its trials in one file, `oracle.json`, written whole or not at all.
+
+    `first` holds the values that are to be tried before its own, `given` the trials that had such.
+    """
+
+    def __init__(self, **options):
+        self.first: list[dict[str, Any]] = []
+        self.given: list[str] = []
+        super().__init__(**options)
+
+    def next_given(self, trial_id: str) -> dict[str, Any] | None:
+        """Values that were given and not tried yet, or None."""
+        while self.first:
+            values = dict(self.first.pop(0))  # Hyperband adds to them
+            if not self._duplicate(values):
+                self.given.append(trial_id)
+                return values
+        return None
+
+    def populate_space(self, trial_id):
+        """What was given, then the algorithm's."""
+        values = self.next_given(trial_id)
+        if values is not None:
+            return {"status": TrialStatus.RUNNING, "values": values}
+        return super().populate_space(trial_id)
+
+    def get_state(self):
+        """With what is to be tried first."""
+        return super().get_state() | {"first": self.first, "given": self.given}
+
+    def set_state(self, state):
+        """As it was saved."""
+        super().set_state(state)
+        self.first, self.given = state.get("first", []), state.get("given", [])
 
     def _save_trial(self, trial):
         """Not by itself: `save` follows."""
@@ -59,7 +93,15 @@ class _Random(_Saved, keras_tuner.oracles.RandomSearchOracle):
 
 
 class _Hyperband(_Saved, keras_tuner.oracles.HyperbandOracle):
-    """As KerasTuner's."""
+    """What is given takes the place of random draws in a bracket."""
+
+    def populate_space(self, trial_id):
+        """Values with their epochs, or the end, or that others must end first."""
+        self._next_id = trial_id
+        return keras_tuner.oracles.HyperbandOracle.populate_space(self, trial_id)
+
+    def _random_values(self):
+        return self.next_given(self._next_id) or super()._random_values()
 
 
 class _Bayesian(_Saved, keras_tuner.oracles.BayesianOptimizationOracle):
@@ -85,10 +127,17 @@ class _Grid(_Saved, keras_tuner.oracles.GridSearchOracle):
 
     def populate_space(self, trial_id):
         """Values, or the end."""
-        if not self.start_order:
-            return super().populate_space(trial_id)
-        last = self.trials[self.start_order[-1]].hyperparameters.values
-        values = self._get_next_combination(last)
+        values = self.next_given(trial_id)
+        if values is None:
+            drawn = [i for i in self.start_order if i not in self.given]
+            if drawn:
+                last = self.trials[drawn[-1]].hyperparameters.values
+                values = self._get_next_combination(last)
+            else:
+                hp = self.get_space()
+                values = {p.name: p.default for p in hp.space if hp.is_active(p)}
+            while values is not None and self._duplicate(values):
+                values = self._get_next_combination(values)
         status = TrialStatus.STOPPED if values is None else TrialStatus.RUNNING
         return {"status": status, "values": values}
 
@@ -104,6 +153,7 @@ def make_oracle(
     epochs: int,
     seed: int,
     directory: Path,
+    start: Sequence[dict[str, Any]] = (),
 ) -> keras_tuner.Oracle:
     """What chooses the hyperparameters, where it stood if the directory has its file.
 
@@ -115,6 +165,7 @@ def make_oracle(
         epochs: of the longest trial; only Hyperband asks.
         seed: from 0.
         directory: of the search.
+        start: values to try next, unless they were tried before.
     """
     options: dict[str, Any] = {}
     if algorithm == "bayesian":
@@ -135,4 +186,5 @@ def make_oracle(
     oracle._set_project_dir(str(directory.parent), directory.name)
     if Path(oracle._get_oracle_fname()).exists():
         oracle.reload()
+    oracle.first += [values for values in start if values not in oracle.first]
     return oracle

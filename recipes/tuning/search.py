@@ -1,6 +1,7 @@
 """A search: its directory, what it found, and KerasTuner's own view of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from recipes.reports import plots
 from recipes.reports import search as reports
 from recipes.training import checkpoints
 from recipes.training.runs import write_json
+from recipes.tuning.folds import whole
 from recipes.tuning.spaces import OF_FIT, Space
 from recipes.tuning.trial import Setup, Task, run
 
@@ -70,6 +72,7 @@ class Search:
         return Task(
             number=int(trial.trial_id) + 1,
             folder=self.folder_of(trial).resolve(),
+            name=self.folder_of(trial).name,
             arguments={k: v for k, v in arguments.items() if k not in OF_FIT},
             batch_size=arguments.get("batch_size", self.setup.data.train.batch_size),
             epochs=values.get("tuner/epochs", arguments.get("epochs", self.setup.epochs)),
@@ -83,10 +86,11 @@ class Search:
     def trials(self) -> list[dict[str, Any]]:
         """A dictionary for each trial that ended, in order.
 
-        number: from 1; status: "completed" or "failed"; score: None where it failed; reason: why it
-        failed, or None; seconds; parameters: trainable ones, None where none was built; epochs:
-        that it ran; arguments: what the space decided; values: of the hyperparameters behind them;
-        history: metric to its values, one for each epoch; folder: of its files.
+        number: from 1; status: "completed" or "failed"; score: None where it failed; spread: its
+        standard deviation over folds, or None; reason: why it failed, or None; seconds;
+        parameters: trainable ones, None where none was built; epochs: that it ran; arguments: what
+        the space decided; values: of the hyperparameters behind them; history: metric to its
+        values, one for each epoch; folder: of its files.
         """
         return [self._describe(trial) for trial in self._ended()]
 
@@ -103,6 +107,7 @@ class Search:
             "number": int(trial.trial_id) + 1,
             "status": trial.status.lower(),
             "score": float(trial.score) if trial.status == "COMPLETED" else None,
+            "spread": record.get("spread"),
             "reason": record["reason"],
             "seconds": record["seconds"],
             "parameters": record["parameters"],
@@ -126,8 +131,44 @@ class Search:
         return {"variant": self.setup.variant, **self.space.fixed, **drawn}
 
     def best_model(self) -> keras.Model:
-        """A compiled model with the weights that scored, and its optimizer's state then."""
-        return checkpoints.load(self.folder_of(self._best()))
+        """A compiled model with the weights that scored, and its optimizer's state then.
+
+        With folds no single model scored: it is that of `retrain` then.
+        """
+        return (
+            self.retrain() if self.setup.folds else checkpoints.load(self.folder_of(self._best()))
+        )
+
+    def retrain(self) -> keras.Model:
+        """The best trial's model, trained anew on the training and the validation part together.
+
+        It trains for as many epochs as the trial took to its best, with folds to their median, from
+        the same seed; in this process. Kept in the trial's folder, in `whole/`: a second call loads
+        it, and after a kill goes on from the last checkpoint. The test part is left to you:
+        `search.retrain().evaluate(data.test)`.
+
+        Raises:
+            ValueError: the data's validation part cannot be trained on.
+            RuntimeError: the training failed; says why.
+        """
+        best = self._best()
+        task = self.task_of(best)
+        record = json.loads((task.folder / "record.json").read_text())
+        task = replace(
+            task,
+            folder=task.folder / "whole",
+            name=f"{task.name}/whole",
+            batch_size=record["batch_size"],
+            epochs=record["best_epoch"],
+            initial_epoch=0,
+            start=None,
+        )
+        setup = replace(self.setup, data=whole(self.setup.data), objective=None, patience=None)
+        done = run(replace(setup, folds=None, callbacks=[]), task)
+        if done["reason"] is not None:
+            (task.folder / "record.json").unlink()  # another call tries again
+            raise RuntimeError(f"trial {task.number} of {self.directory}: {done['reason']}")
+        return checkpoints.load(task.folder)
 
     @property
     def tuner(self) -> keras_tuner.Tuner:
@@ -166,7 +207,8 @@ class Search:
         if most is None or self.config["algorithm"] == "hyperband":
             return
         for trial in reports.ranked(self.trials, self.config["objective"])[most:]:
-            (trial["folder"] / "best.keras").unlink(missing_ok=True)
+            for file in trial["folder"].glob("**/best.keras"):  # its folds', too
+                file.unlink()
 
     def write_page(self) -> None:
         """`README.md` with `search.png` and `parallel.png`."""
@@ -200,5 +242,6 @@ class FamilyTuner(keras_tuner.Tuner):
         return {self.oracle.objective.name: record["score"]}
 
     def load_model(self, trial):
-        """The model of the trial's best epoch."""
-        return checkpoints.load(self._search.folder_of(trial))
+        """The model of the trial's best epoch, with folds the first one's."""
+        folder = self._search.folder_of(trial)
+        return checkpoints.load(folder / "fold_1" if self._search.setup.folds else folder)

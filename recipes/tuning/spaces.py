@@ -78,20 +78,29 @@ def reduced_space(
     """
     drawn, reduced = _explored(space), keras_tuner.HyperParameters()
     for p in drawn.space:
-        probe = drawn.copy()
-        for condition in p.conditions:
-            probe.values[condition.name] = condition.values[0]
-        outcomes = []
-        for share in range(12):
-            probe.values[p.name] = p.prob_to_value((share + 0.5) / 12)
-            probe.ensure_active_values()
-            outcomes.append(space(probe.copy()))
-        first, names = outcomes[0], {name for drawn in outcomes for name in drawn}
-        moved = {n for n in names if any(o.get(n) != first.get(n) for o in outcomes)}
+        moved = moved_by(p, drawn, space)
         if moved and moved <= ignored:
             p = Fixed(p.name, p.default, conditions=p.conditions)
         reduced.merge([p])
     return reduced
+
+
+def moved_by(
+    p: Any,
+    hp: keras_tuner.HyperParameters,
+    space: Callable[[keras_tuner.HyperParameters], dict],
+) -> set[str]:
+    """The arguments that one of the hyperparameters has a say in."""
+    probe = hp.copy()
+    for condition in p.conditions:
+        probe.values[condition.name] = condition.values[0]
+    outcomes = []
+    for share in range(12):
+        probe.values[p.name] = p.prob_to_value((share + 0.5) / 12)
+        probe.ensure_active_values()
+        outcomes.append(space(probe.copy()))
+    first, names = outcomes[0], {name for drawn in outcomes for name in drawn}
+    return {n for n in names if any(o.get(n) != first.get(n) for o in outcomes)}
 
 
 def _explored(

@@ -1,8 +1,10 @@
 """One trial: a model built, trained and kept, in whatever process it is given to."""
 
 import copy
+import errno
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +20,8 @@ from recipes.training import checkpoints
 from recipes.training.compilation import create_variables
 from recipes.training.precision import policy
 from recipes.training.runs import write_json
+from recipes.training.tensorboard import write_hparams
+from recipes.tuning.folds import fold, together
 
 OUT_OF_MEMORY = "out of memory"  # how the reason of such a failure begins
 
@@ -31,11 +35,17 @@ class Setup:
     data: Data
     precision: str  # "float32", "bfloat16" or "float16"
     seed: int  # trial n starts from seed + n
-    objective: tuple[str, str]  # (name of a metric, "max" or "min")
+    objective: tuple[str, str] | None  # (name of a metric, "max" or "min"); None: the last is best
     epochs: int  # of a trial, where the space does not decide it
     patience: int | None  # epochs without a better objective after which a trial ends
     callbacks: list[keras.callbacks.Callback]  # each trial gets copies
     checkpoint_every: float = 30.0  # seconds between two checkpoints of a trial that runs
+    folds: int | None = None  # each trial trains once for each, on the others
+
+    def of_fold(self, number: int) -> "Setup":
+        """That of one fold, from 1, of every trial."""
+        data = fold(self.data, number, self.folds, self.seed)
+        return replace(self, data=data, folds=None)
 
 
 @dataclass
@@ -49,10 +59,17 @@ class Task:
     epochs: int
     initial_epoch: int = 0
     start: Path | None = None  # a checkpoint to go on from
+    name: str = ""  # of the folder within the search's
 
     def smaller(self) -> "Task":
         """The same in batches of half the size."""
         return replace(self, batch_size=self.batch_size // 2)
+
+    def of_fold(self, number: int) -> "Task":
+        """What one fold of it is."""
+        name = f"fold_{number}"
+        start = self.start and self.start.parent / name / self.start.name
+        return replace(self, folder=self.folder / name, start=start, name=f"{self.name}/{name}")
 
 
 # Told after each epoch: how many are done, and the metrics. Answers whether the trial should end.
@@ -64,17 +81,56 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
 
     Its folder gets `best.keras`, the model of its best epoch with the optimizer, and `record.json`,
     which is returned. A folder that has a record already is left alone; one with a `last.keras`, a
-    checkpoint, goes on from there.
+    checkpoint, goes on from there. With folds, each has such a folder within the trial's.
 
     Returns:
         `reason`: why it failed, or None; `score` and `best_epoch` (from 1), None where it failed
         before the first epoch's end; `history`: metric to its values, one for each epoch;
-        `parameters`: trainable ones, None where no model was built; `batch_size`; `seconds`.
+        `parameters`: trainable ones, None where no model was built; `batch_size`; `seconds`. With
+        folds also what `recipes.tuning.folds.together` adds.
+
+    Raises:
+        OSError: the disk is full, or may not be written.
     """
     done = task.folder / "record.json"
     if done.exists():
         return json.loads(done.read_text())
     task.folder.mkdir(parents=True, exist_ok=True)
+    record = (_in_folds if setup.folds else _at_once)(setup, task, tell)
+    write_json(done, record)
+    (task.folder / "last.keras").unlink(missing_ok=True)
+    return record
+
+
+def run_or_say(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
+    """As `run`, for a process that answers to a launcher: where nothing can be written, why."""
+    try:
+        return run(setup, task, tell)
+    except Exception as error:
+        return {"reason": reason_of(error), "stop": cannot_write(error)}
+
+
+def _in_folds(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
+    """The record over all folds; those that had not begun when it was to end are left out."""
+    records, ended = [], False
+    for number in range(1, setup.folds + 1):
+
+        def tell_all(epoch: int, logs: dict[str, float], before: int = number - 1) -> bool:
+            nonlocal ended
+            ended = tell(before * task.epochs + epoch, logs)
+            return ended
+
+        record = run(setup.of_fold(number), task.of_fold(number), tell_all)
+        if record["reason"] is not None:
+            return record | {"reason": f"{record['reason']} (fold {number})"}
+        records.append(record)
+        if ended:
+            break
+    return together(records)
+
+
+def _at_once(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
+    """The record of one training."""
     last = task.folder / "last.keras"
     recorder = Recorder(setup, task, tell)
     reason = None
@@ -82,11 +138,10 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
         with policy(setup.precision):
             _fit(setup, task, recorder, last if last.exists() else task.start)
     except Exception as error:
+        if cannot_write(error):  # no fault of the trial's
+            raise
         reason = reason_of(error)
-    record = {"reason": reason, **recorder.state}
-    write_json(done, record)
-    last.unlink(missing_ok=True)
-    return record
+    return {"reason": reason, **recorder.state}
 
 
 def build(setup: Setup, number: int, arguments: dict[str, Any]) -> keras.Model:
@@ -112,7 +167,10 @@ def _fit(setup: Setup, task: Task, recorder: "Recorder", start: Path | None) -> 
     callbacks = copy.deepcopy(list(setup.callbacks))
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.TensorBoard):
-            callback.log_dir = str(Path(callback.log_dir) / task.folder.name)
+            callback.log_dir = str(Path(callback.log_dir) / task.name)
+            values = {k: v for k, v in task.arguments.items() if k not in setup.data.spec}
+            values["batch_size"] = task.batch_size
+            write_hparams(callback.log_dir, values, group=task.name.partition("/")[0])
     if recorder.epoch < task.epochs and not recorder.patient_no_more:
         model.fit(
             data.train,
@@ -171,14 +229,15 @@ class Recorder(keras.callbacks.Callback):
         self.epoch = epoch + 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
-        objective, direction = self.setup.objective
+        objective, direction = self.setup.objective or (None, "max")
+        judged = self.epoch if objective is None else logs[objective]
         # Accuracy alone does not show it: a network of NaNs still hits its share of the classes.
-        for name, value in (("loss", logs.get("loss", 0.0)), (objective, logs[objective])):
+        for name, value in (("loss", logs.get("loss", 0.0)), (objective, judged)):
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value} in epoch {self.epoch}")
         sign = 1 if direction == "max" else -1
-        if self.score is None or sign * logs[objective] > sign * self.score:
-            self.score, self.best_epoch = logs[objective], self.epoch
+        if self.score is None or sign * judged > sign * self.score:
+            self.score, self.best_epoch = judged, self.epoch
             self._weights = _values(self.model)
             if type(self.model).fit is not keras.Model.fit:  # may change more than its weights
                 self.keep_best(self.model)
@@ -220,6 +279,12 @@ def _values(model: keras.Model) -> list[np.ndarray]:
 def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
     for variable, value in zip(_variables(model), values, strict=True):
         variable.assign(value)
+
+
+def cannot_write(error: BaseException) -> bool:
+    """Whether there is no room, or no leave, to write. HDF5 says so in its text alone."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return isinstance(error, OSError) and any(os.strerror(c) in str(error) for c in codes)
 
 
 def reason_of(error: BaseException) -> str:

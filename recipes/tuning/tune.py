@@ -1,11 +1,9 @@
 """Search a family's hyperparameters, and keep all that the search found."""
 
 import contextlib
-import itertools
 import json
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,24 +12,23 @@ import keras
 import keras_tuner
 from keras_tuner.engine.trial import Trial
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 import recipes
 from recipes.contract import check, family, unknown
 from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Data
 from recipes.reports.progress import Progress
 from recipes.training.precision import choose, policy
-from recipes.training.runs import environment, read_search, write_json
+from recipes.training.runs import environment, read_search
 from recipes.training.train import check_fits, data_identity, default_variant
+from recipes.tuning.budget import read_budget
+from recipes.tuning.directory import claimed, writing
 from recipes.tuning.executors import Here, Processes
-from recipes.tuning.launcher import launch
+from recipes.tuning.folds import check_folds
+from recipes.tuning.launcher import Executor, launch
 from recipes.tuning.oracles import ORACLES, make_oracle
 from recipes.tuning.search import Search
 from recipes.tuning.spaces import OF_FIT, Space, read_space, written_space
+from recipes.tuning.start import read_start
 from recipes.tuning.trial import Setup, build
 
 # Arguments of training, which are searched even where a variant has its own value.
@@ -49,13 +46,16 @@ def tune(
     precision: str = "auto",
     seed: int = 0,
     patience: int | None = None,
+    folds: int | None = None,
     objective: str | tuple[str, str] | None = None,
     space: Callable[[keras_tuner.HyperParameters], dict] | Mapping | str | Path | None = None,
     search: Sequence[str] | None = None,
+    start: Sequence[Mapping[str, Any]] | str | Path | None = None,
     directory: str | Path | None = None,
     resume: str | Path | None = None,
     callbacks: list[keras.callbacks.Callback] = (),
     workers: int = 1,
+    cluster: str | None = None,
     budget: float | str | None = None,
     shrink_batch: bool = False,
     keep: int | None = 3,
@@ -81,12 +81,18 @@ def tune(
         precision: "float32", "bfloat16", "float16", or "auto": by the device.
         seed: of the search, and, plus the trial's number, of each trial's weights and dropout.
         patience: epochs without a better objective after which a trial ends; default never.
+        folds: cross-validation: each trial trains so many times, on all but one of as many parts of
+            training and validation data together, each class in proportion. Its score is the mean
+            over the folds. Not for series, corpora, patterns, environments and graphs.
         objective: a metric, or (metric, "max" or "min"); default the family's `OBJECTIVE`.
         space: a function, `hp` -> arguments of `build_model`, `batch_size`, `epochs`; or the same
             as a dictionary, {"learning_rate": {"log": [1e-4, 1e-1]}, "num_layers": {"int": [1, 4]},
             "dropout_rate": {"float": [0, 0.5]}, "units": [64, 128]}, or as a YAML file; default
             the family's `search_space`.
         search: names of the arguments to search; the space's others stay as they are.
+        start: configurations to try first, dictionaries of arguments of the space, others at their
+            defaults; or an earlier search's directory, for the best five of its own that this space
+            holds. A Bayesian search learns from them. Those that were tried are left out.
         directory: of the search; default `searches/<family>-<data>-<number>`. A search that is
             there already continues, if it is the same but for `max_trials`.
         resume: a search's directory, to continue with all of its arguments; `max_trials` and how it
@@ -95,8 +101,13 @@ def tune(
         workers: processes in which trials run, each with its share of the cores or with a GPU. One
             that dies is replaced, and its trial goes on from its last checkpoint; a trial that
             kills two is a failed one. 0 runs all trials in this process.
-        budget: seconds, or a text such as "20m" or "1h30m", after which no trial begins; those that
-            run end after their epoch, and count. The same call goes on with a new budget.
+        cluster: the address of a Ray cluster on whose machines the workers are, "auto" for the one
+            that this machine is in, "local" for one of this machine alone; needs the extra `ray`.
+            See `recipes.tuning.cluster`.
+        budget: seconds, a text such as "20m" or "1h30m", or epochs over all trials and folds, "200
+            epochs", after which no trial begins; those that run end after their epoch, and count.
+            With folds, those that had not begun are left out. The same call goes on with a new
+            budget.
         shrink_batch: try a trial that runs out of memory again in batches of half the size.
         keep: the models of so many of the best trials are kept, None for all; Hyperband keeps all.
         checkpoint_every: seconds between two checkpoints of a trial that runs.
@@ -110,9 +121,17 @@ def tune(
         ValueError: before the first trial: an unknown family, variant, argument, algorithm or data
             set, an objective that the model does not report, a directory of something else.
         RuntimeError: every trial failed; says why the first did.
+        OSError: the directory cannot be written, or the disk is full. What is there is whole, and
+            the same call continues the search.
     """
-    running = {"workers": workers, "budget": budget, "shrink_batch": shrink_batch}
+    running = {
+        "workers": workers,
+        "cluster": cluster,
+        "budget": budget,
+        "shrink_batch": shrink_batch,
+    }
     running |= {
+        "start": start,
         "keep": keep,
         "checkpoint_every": checkpoint_every,
         "callbacks": callbacks,
@@ -120,7 +139,13 @@ def tune(
     }
     if resume is not None:
         given = {"family": family_or_name, "variant": variant, "epochs": epochs, "search": search}
-        given |= {"patience": patience, "objective": objective, "directory": directory, **fixed}
+        given |= {
+            "patience": patience,
+            "folds": folds,
+            "objective": objective,
+            "directory": directory,
+            **fixed,
+        }
         given |= {"algorithm": None if algorithm == "bayesian" else algorithm}
         given |= {"seed": seed or None, "precision": None if precision == "auto" else precision}
         refused = ", ".join(name for name, value in given.items() if value is not None)
@@ -147,7 +172,10 @@ def tune(
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
         optional = argument in ("patience", "keep") and value is None
         check(whole or optional, argument, value, f"must be an integer of at least {least}")
-    budget = None if budget is None else seconds(budget)
+    spendable = read_budget(budget)
+    ok = cluster is None or (isinstance(cluster, str) and cluster)
+    check(ok, "cluster", cluster, 'must be an address, "auto" or "local"')
+    check(cluster is None or workers, "workers", workers, "a cluster needs at least 1")
     ok = isinstance(checkpoint_every, int | float) and checkpoint_every >= 0
     check(ok, "checkpoint_every", checkpoint_every, "must be a number of seconds")
     ignored = set(fixed)
@@ -175,6 +203,7 @@ def tune(
         data = module.load_data(*(() if data is None else (data,)), seed=seed)
 
     check_fits(data, fixed)
+    check_folds(data, folds)
     space = Space(space, fixed, ignored, search)
     setup = Setup(
         family=name,
@@ -187,8 +216,11 @@ def tune(
         patience=patience,
         callbacks=list(callbacks),
         checkpoint_every=checkpoint_every,
+        folds=folds,
     )
-    setup.objective = _objective(objective or module.OBJECTIVE, _reported(setup, space))
+    reported = _reported(setup.of_fold(1) if folds else setup, space)
+    setup.objective = _objective(objective or module.OBJECTIVE, reported)
+    given_first = read_start(start, space)
     config = {
         "recipes": recipes.__version__,
         "family": name,
@@ -200,6 +232,7 @@ def tune(
         "objective": setup.objective,
         "epochs": epochs,
         "patience": patience,
+        "folds": folds,
         "precision": precision,
         "seed": setup.seed,
         "space": space.hyperparameters.get_config()["space"],
@@ -209,18 +242,25 @@ def tune(
         "environment": environment(),
     }
     config = json.loads(json.dumps(config, default=str))
-    executor = Processes(workers, setup) if workers else Here(setup)
-    claimed = _claimed(directory, f"{name}-{data.name}", config)
-    with contextlib.closing(executor), claimed as path:
+    executor = _executor(workers, cluster, setup)
+    claim = claimed(directory, f"{name}-{data.name}", config)
+    with contextlib.closing(executor), claim as path:
         oracle = make_oracle(
-            algorithm, space, setup.objective, max_trials, setup.epochs, setup.seed, path
+            algorithm,
+            space,
+            setup.objective,
+            max_trials,
+            setup.epochs,
+            setup.seed,
+            path,
+            given_first,
         )
         found = Search(path, config, oracle, space, setup)
         done = oracle.end_order
-        progress = Progress(lambda: len(done), max_trials, budget, show=verbose > 0)
+        progress = Progress(lambda: len(done), max_trials, spendable.seconds, show=verbose > 0)
 
         def heard(trial: Trial, epoch: int, logs: dict[str, float]) -> None:
-            name, epochs = setup.objective[0], found.task_of(trial).epochs
+            name, epochs = setup.objective[0], found.task_of(trial).epochs * (folds or 1)
             progress.epoch(int(trial.trial_id) + 1, epoch, epochs, f"{name} {logs[name]:.4f}")
 
         def ended(trial: Trial) -> None:
@@ -228,10 +268,11 @@ def tune(
             found.report(verbose)
             found.keep(keep)
 
-        events = {"heard": heard, "ended": ended, "budget": budget, "shrink_batch": shrink_batch}
+        events = {"heard": heard, "ended": ended, "budget": spendable, "shrink_batch": shrink_batch}
         try:
-            with progress:
+            with writing(path), progress:
                 spent = launch(oracle, executor, found.task_of, **events)
+                found.report(verbose=0)  # where the disk was full after the last trial
         except KeyboardInterrupt:
             print(f"\nPaused. The same call with directory={str(path)!r} continues the search.")
             raise
@@ -240,11 +281,24 @@ def tune(
         raise RuntimeError(
             f"all {len(trials)} trials of {path} failed; the first: {trials[0]['reason']}"
         )
-    found.write_page()
+    with writing(path):
+        found.write_page()
     if verbose and len(trials) < max_trials:
         why = "the budget is spent" if spent else "the space holds no other configurations"
         print(f"{len(trials)} trials: {why}")
     return found
+
+
+def _executor(workers: int, cluster: str | None, setup: Setup) -> Executor:
+    """Where trials run."""
+    if cluster is None:
+        return Processes(workers, setup) if workers else Here(setup)
+    try:
+        from recipes.tuning.cluster import Cluster
+    except ImportError as error:
+        wanted = f"needs Ray ({error}): pip install 'keras-recipes[ray]'"
+        raise ImportError(f"cluster={cluster!r}: {wanted}") from error
+    return Cluster(workers, setup, cluster)
 
 
 def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
@@ -260,24 +314,11 @@ def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
         space = config["written_space"]
         wanted = "searches a function of your own; pass the same space again"
         check(space != "function", "resume", str(directory), wanted)
-    names = ("variant", "algorithm", "objective", "epochs", "patience", "precision", "seed")
-    kept = {name: config[name] for name in (*names, "search", "max_trials")} | config["fixed"]
+    names = ("variant", "algorithm", "objective", "epochs", "patience", "folds", "precision")
+    names += ("seed", "search", "max_trials")
+    kept = {name: config.get(name) for name in names} | config["fixed"]
     named = {"family_or_name": config["family"], "data": data, "space": space}
     return named | kept | {"directory": directory}
-
-
-def seconds(budget: float | str) -> float:
-    """A time in seconds: 90, "90", "90s", "20m", "1h30m".
-
-    Raises:
-        ValueError: anything else, or nothing.
-    """
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+\.?\d*)s?)?", str(budget))
-    times = zip(parts.groups() if parts else (), (3600, 60, 1), strict=False)
-    found = sum(float(number or 0) * unit for number, unit in times)
-    wanted = 'must be a number of seconds, or a text such as "20m" or "1h30m"'
-    check(found > 0, "budget", budget, wanted)
-    return found
 
 
 def _reported(setup: Setup, space: Space) -> list[str]:
@@ -320,50 +361,3 @@ def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:
     wanted = f'say which way is better: ({name!r}, "max") or ({name!r}, "min")'
     check(direction in ("max", "min"), "objective", objective, wanted)
     return name, direction
-
-
-@contextlib.contextmanager
-def _claimed(directory: str | Path | None, name: str, config: dict[str, Any]) -> Iterator[Path]:
-    """The search's directory, with its `search.json`: a new one, or that of the same search.
-
-    Nobody else has it meanwhile; a process that is killed lets go of it.
-    """
-    if directory is None:
-        name = re.sub(r"[^\w.-]+", "_", name)
-        for number in itertools.count(1):
-            directory = Path("searches") / f"{name}-{number}"
-            with contextlib.suppress(FileExistsError):
-                directory.mkdir(parents=True)
-                break
-    path = Path(directory)
-    known = path / "search.json"
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        wanted = "is not empty and holds no search; name a new one"
-        check(known.is_file(), "directory", str(path), wanted)
-        _check_same(path, json.loads(known.read_text()), config)
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                check(False, "directory", str(path), "another process is at this search")
-        write_json(known, config)
-        yield path
-
-
-def _check_same(path: Path, found: dict[str, Any], config: dict[str, Any]) -> None:
-    """Raise where a directory's search is another one than that asked for."""
-    for key, ours in config.items():
-        if key in ("recipes", "max_trials", "environment"):
-            continue
-        theirs = found.get(key)
-        if key == "data":  # how it was loaded does not matter
-            theirs, ours = (d | {"source": None} for d in (theirs, ours))
-        if theirs != ours:
-            what = (
-                f"{key} is {theirs!r}, not {ours!r}" if len(repr(ours)) < 80 else f"{key} differs"
-            )
-            raise ValueError(
-                f"directory={str(path)!r}: holds another search, whose {what}; name a new directory"
-            )

@@ -51,10 +51,7 @@ def main() -> None:
     gc.freeze()  # all of Keras need not be looked at after each trial
     while True:
         task = pickle.loads(told.get())
-        try:
-            record = trial.run(setup, task, tell)
-        except Exception as error:  # such as a full disk: not even a record could be written
-            record = {"reason": trial.reason_of(error)}
+        record = trial.run_or_say(setup, task, tell)
         keras.utils.clear_session(free_memory=False)
         gc.collect()
         say("ended", record, memory())
