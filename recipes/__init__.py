@@ -23,6 +23,7 @@ _FUNCTIONS = {
     "load": "recipes.training.checkpoints",
     "tune": "recipes.tuning.tune",
     "predict": "recipes.training.predict",
+    "export": "recipes.training.export",
 }
 
 # Keras asks for TensorFlow unless told otherwise, and fails without it. Where another backend is

@@ -59,7 +59,7 @@ def test_alone_it_prints_its_help(capsys):
     alone = capsys.readouterr().out
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == alone
-    for command in ("list", "show", "train", "tune", "predict", "check"):
+    for command in ("list", "show", "train", "tune", "predict", "export", "check"):
         assert f"    {command} " in alone
 
 
@@ -265,6 +265,22 @@ def test_train_and_what_it_says_to_go_on_with(capsys):
         assert sum(shares) == pytest.approx(100, abs=0.2)
 
     assert shlex.join(commands["tune"]) == "tune dnn --data iris --variant tiny --test-fraction 0.4"
+
+
+def test_export_says_what_the_file_takes(capsys):
+    assert shell("train dnn --data iris --variant tiny --epochs 1 --run-dir run") == 0
+    capsys.readouterr()
+    assert shell("export run --format keras") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "exported run/export/model.keras takes x: float32 (n, 4) gives float32 (n, 3), log" in out
+    )
+    assert "difference 0.0e+00 (0.0001 allowed), on 16 examples of the test part" in out
+    assert Path("run/export/model.keras.json").exists()
+    assert shell("export run --format keras --output 'an export'") == 0
+    assert recipes.load("an export.keras").input_shape == (None, 4)
+    assert shell("export run --format onx") == 1
+    assert "Did you mean 'onnx'?" in capsys.readouterr().err
 
 
 def test_predict_names_pictures_and_values(monkeypatch, capsys):
