@@ -37,8 +37,8 @@ def measure(name: str) -> dict[str, dict]:
             try:
                 made = recipes.export(model, Path(folder) / "model", format=kind, examples=x)
                 row = {"difference": made.difference, "inputs": made.inputs}
-            except (RuntimeError, ValueError, ImportError) as error:
-                row = {"reason": str(error).replace(folder, "")[:300]}
+            except RuntimeError as error:
+                row = {"reason": str(error.__cause__ or error).replace(folder, "")[:300]}
         found[kind] = row | {"seconds": round(time.perf_counter() - start, 1)}
     return found
 
@@ -62,7 +62,7 @@ def table(rows: dict[str, dict]) -> str:
                 reasons.append(f"- `{name}`, {kind}: {found['reason']}")
             else:
                 single = any(i["shape"][0] == 1 for i in found["inputs"])
-                cells.append(f"{found['difference']:.0e}" + " (1)" * single)
+                cells.append(f"{found['difference']:.0e}".replace("0e+00", "0") + " (1)" * single)
         lines.append("| " + " | ".join([f"`{name}`", *cells]) + " |")
     return "\n".join([*lines, "", *reasons]) + "\n"
 

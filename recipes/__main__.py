@@ -1,4 +1,5 @@
-"""The command line: `recipes list | show | train | tune | predict | generate | export | check`.
+"""The command line: `recipes list | show | train | tune | predict | generate | export | compare |
+check`.
 
 A thin shell over the Python functions. The flags of `train` and `tune` come from the family's
 `build_model` and from the data's options, so that no default is written twice.
@@ -135,6 +136,18 @@ def _parser() -> _Parser:
     export.add_argument("--format", required=True, help="saved_model, onnx, litert or keras")
     export.add_argument("--output", metavar="PATH", help="default in RUN/export/")
     export.add_argument("--tolerance", type=float, default=1e-4, help="default 1e-4")
+
+    compare = command("compare", _compare, "train several families on the same data, in turn")
+    compare.add_argument("families", metavar="FAMILY[:VARIANT]", nargs="+", help="cnn dnn:tiny ...")
+    add = compare.add_argument
+    add("--data", help="what all of them take; default the data set of the first")
+    add("--budget", metavar="TIME", help="of each training: 90s, 20m, 1h30m")
+    add("--epochs", type=int, metavar="N", help="at most so many")
+    add("--batch-size", type=int, metavar="N", help="examples in a batch")
+    add("--precision", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--seed", type=int, default=0, metavar="N", help="of everything random; default 0")
+    add("--patience", type=int, metavar="N", help="stop after so many epochs without a better one")
+    add("--directory", help="a new one; default compare/...")
 
     command("check", _check, "say what is installed, which device and precision would be used")
     return parser
@@ -504,6 +517,27 @@ def _tensor(about: Mapping[str, Any]) -> str:
     shape = tuple("n" if size is None else size for size in about["shape"])
     meaning = f", {about['meaning']}" if "meaning" in about else ""
     return f"{about['dtype']} {shape}{meaning}".replace("'", "")
+
+
+def _compare(options: argparse.Namespace, rest: list[str]) -> None:
+    for item in options.families:
+        name, _, variant = item.partition(":")
+        _check_family(name)
+        if variant and variant not in families()[name].variants:
+            raise unknown(f"variant of {name}", variant, families()[name].variants)
+    print(f"recipes compare {' '.join(options.families)} ...", flush=True)
+    _start_backend()
+    from rich.console import Console
+
+    import recipes
+
+    names = ("budget", "epochs", "batch_size", "precision", "seed", "patience", "directory")
+    given = {name: getattr(options, name) for name in names}
+    found = recipes.compare(options.families, options.data, **given)
+    console = Console()
+    console.print()
+    console.print(found.table())
+    print(f"Look at {found.directory}/README.md; its folders are runs, to predict from or export.")
 
 
 def _check(options: argparse.Namespace, rest: list[str]) -> None:

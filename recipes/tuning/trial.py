@@ -37,6 +37,10 @@ class Setup:
     callbacks: list[keras.callbacks.Callback]  # each trial gets copies
     checkpoint_every: float = 30.0  # seconds between two checkpoints of a trial that runs
 
+    def run(self, task: "Task", tell: "Tell") -> dict[str, Any]:
+        """See `run` below."""
+        return run(self, task, tell)
+
 
 @dataclass
 class Task:

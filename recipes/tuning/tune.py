@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,12 +20,12 @@ except ImportError:  # Windows
 
 import recipes
 from recipes.contract import check, family, unknown
-from recipes.contract.arguments import check_vocabulary
+from recipes.contract.arguments import check_vocabulary, seconds
 from recipes.data.core import Data
 from recipes.reports.progress import Progress
-from recipes.training.precision import choose, policy
+from recipes.training.precision import choose
 from recipes.training.runs import environment, read_search, write_json
-from recipes.training.train import check_fits, data_identity, default_variant
+from recipes.training.train import check_fits, data_identity, default_variant, reported
 from recipes.tuning.executors import Here, Processes
 from recipes.tuning.launcher import launch
 from recipes.tuning.oracles import ORACLES, make_oracle
@@ -266,41 +265,12 @@ def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
     return named | kept | {"directory": directory}
 
 
-def seconds(budget: float | str) -> float:
-    """A time in seconds: 90, "90", "90s", "20m", "1h30m".
-
-    Raises:
-        ValueError: anything else, or nothing.
-    """
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+\.?\d*)s?)?", str(budget))
-    times = zip(parts.groups() if parts else (), (3600, 60, 1), strict=False)
-    found = sum(float(number or 0) * unit for number, unit in times)
-    wanted = 'must be a number of seconds, or a text such as "20m" or "1h30m"'
-    check(found > 0, "budget", budget, wanted)
-    return found
-
-
 def _reported(setup: Setup, space: Space) -> list[str]:
-    """Metrics that `fit` reports. Builds the default configuration, and fits it to one batch.
-
-    What is wrong with the arguments or does not fit the data is found here, not in each trial.
-    """
+    """Metrics that the default configuration reports."""
     drawn = space.arguments(keras_tuner.HyperParameters())
     arguments = {**setup.data.spec, **drawn, **space.fixed}
-    batch = setup.data.with_batch_size(8).train[0]
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    with warnings.catch_warnings(), policy(setup.precision):
-        warnings.simplefilter("ignore")  # of what a batch is too small for
-        model = build(setup, 0, {k: v for k, v in arguments.items() if k not in OF_FIT})
-        history = model.fit(
-            x,
-            y,
-            sample_weight=weights,
-            batch_size=8,
-            validation_data=batch if setup.data.validation is not None else None,
-            verbose=0,
-        )
-    return list(history.history)
+    arguments = {k: v for k, v in arguments.items() if k not in OF_FIT}
+    return reported(lambda: build(setup, 0, arguments), setup.data, setup.precision)
 
 
 def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:
