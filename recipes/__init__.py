@@ -23,6 +23,8 @@ _FUNCTIONS = {
     "load": "recipes.training.checkpoints",
     "tune": "recipes.tuning.tune",
     "predict": "recipes.training.predict",
+    "export": "recipes.training.export",
+    "compare": "recipes.training.compare",
 }
 
 # Keras asks for TensorFlow unless told otherwise, and fails without it. Where another backend is

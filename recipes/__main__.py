@@ -1,4 +1,5 @@
-"""The command line: `recipes list | show | train | tune | predict | generate | check`.
+"""The command line: `recipes list | show | train | tune | predict | generate | export | compare |
+check`.
 
 A thin shell over the Python functions. The flags of `train` and `tune` come from the family's
 `build_model` and from the data's options, so that no default is written twice.
@@ -6,7 +7,6 @@ A thin shell over the Python functions. The flags of `train` and `tune` come fro
 
 import argparse
 import ast
-import contextlib
 import difflib
 import inspect
 import math
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.contract import check, describe, families, family, unknown
+from recipes.training.quiet import quiet
 
 PAUSED = 130  # the exit code of a program that Ctrl-C ended
 ROOT = Path(__file__).parent
@@ -130,26 +131,32 @@ def _parser() -> _Parser:
     generate.add_argument("--max-new-tokens", type=int, default=400, metavar="N", help="of a text")
     generate.add_argument("--temperature", type=float, default=0.8, help="of a text; default 0.8")
 
+    export = command("export", _export, "write a run's model for another runtime, and check it")
+    export.add_argument("run_dir", metavar="RUN", help="a run directory, or a .keras file")
+    export.add_argument("--format", required=True, help="saved_model, onnx, litert or keras")
+    export.add_argument("--output", metavar="PATH", help="default in RUN/export/")
+    export.add_argument("--tolerance", type=float, default=1e-4, help="default 1e-4")
+
+    compare = command("compare", _compare, "train several families on the same data, in turn")
+    compare.add_argument("families", metavar="FAMILY[:VARIANT]", nargs="+", help="cnn dnn:tiny ...")
+    add = compare.add_argument
+    add("--data", help="what all of them take; default the data set of the first")
+    add("--budget", metavar="TIME", help="of each training: 90s, 20m, 1h30m")
+    add("--epochs", type=int, metavar="N", help="at most so many")
+    add("--batch-size", type=int, metavar="N", help="examples in a batch")
+    add("--precision", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--seed", type=int, default=0, metavar="N", help="of everything random; default 0")
+    add("--patience", type=int, metavar="N", help="stop after so many epochs without a better one")
+    add("--directory", help="a new one; default compare/...")
+
     command("check", _check, "say what is installed, which device and precision would be used")
     return parser
 
 
 def _start_backend() -> None:
-    """Import Keras without the pages that TensorFlow writes about what it did not find.
-
-    They come from C++, so that only the file descriptor can be silenced.
-    """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") in ("0", "1"):
-        return  # the user asked for messages
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    sys.stderr.flush()
-    with contextlib.ExitStack() as stack:
-        kept = os.dup(2)
-        stack.callback(os.close, kept)
-        stack.callback(os.dup2, kept, 2)
-        silence = os.open(os.devnull, os.O_WRONLY)
-        stack.callback(os.close, silence)
-        os.dup2(silence, 2)
+    """Import Keras without the pages that TensorFlow writes about what it did not find."""
+    with quiet():
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")
         import keras
 
         if keras.backend.backend() == "tensorflow":
@@ -371,25 +378,33 @@ def _best_of(
     return searched, {**of_train, **given}, {**best, **build}, of_data
 
 
-def _print_run(run: Any) -> None:
+def _print_facts(facts: Mapping[str, str]) -> None:
+    """Names and values, below each other."""
     from rich.console import Console
     from rich.table import Table
 
-    metrics, config, where = run.metrics, run.config, shlex.quote(str(run.directory))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
-    table.add_column()
-    for name, value in metrics.items():
-        if name.startswith("test_"):
-            share = f" ({value:.2%})" if name.endswith("accuracy") else ""
-            table.add_row(name.replace("_", " "), f"[bold]{value:.4f}{share}[/]")
-    best = f"{metrics['objective']} {metrics['best']:.4f}"
-    table.add_row("best epoch", f"{metrics['best_epoch']} of {metrics['epochs']}, {best}")
-    table.add_row("trained", f"{metrics['parameters']:,} parameters in {metrics['seconds']:.0f} s")
-    table.add_row("run directory", str(run.directory))
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
     console = Console()
     console.print()
     console.print(table)
+
+
+def _print_run(run: Any) -> None:
+    metrics, config, where = run.metrics, run.config, shlex.quote(str(run.directory))
+    facts = {}
+    for name, value in metrics.items():
+        if name.startswith("test_"):
+            share = f" ({value:.2%})" if name.endswith("accuracy") else ""
+            facts[name.replace("_", " ")] = f"[bold]{value:.4f}{share}[/]"
+    best = f"{metrics['objective']} {metrics['best']:.4f}"
+    facts["best epoch"] = f"{metrics['best_epoch']} of {metrics['epochs']}, {best}"
+    facts["trained"] = f"{metrics['parameters']:,} parameters in {metrics['seconds']:.0f} s"
+    facts["run directory"] = str(run.directory)
+    _print_facts(facts)
 
     source = dict(config["data"]["source"])
     tune = [run.family, "--data", source.pop("source"), "--variant", config["variant"]]
@@ -483,6 +498,53 @@ def _generate(options: argparse.Namespace, rest: list[str]) -> None:
     images = model.generate(count, labels=options.labels, seed=options.seed)
     plots.save(plots.pictures(images, math.ceil(count**0.5)), output)
     print(output)
+
+
+def _export(options: argparse.Namespace, rest: list[str]) -> None:
+    _start_backend()
+    import recipes
+
+    found = recipes.export(
+        options.run_dir, options.output, format=options.format, tolerance=options.tolerance
+    )
+    _print_facts(
+        {
+            "exported": str(found.path),
+            "takes": "\n".join(f"{i['name']}: {_tensor(i)}" for i in found.inputs),
+            "gives": "\n".join(_tensor(output) for output in found.outputs),
+            "difference": f"{found.difference:.1e} ({found.tolerance:g} allowed), "
+            f"on {found.checked_on}",
+            "prepare inputs by": f"{found.path}.json",
+        }
+    )
+
+
+def _tensor(about: Mapping[str, Any]) -> str:
+    """Dtype, shape, n for sizes that are free, and meaning."""
+    shape = tuple("n" if size is None else size for size in about["shape"])
+    meaning = f", {about['meaning']}" if "meaning" in about else ""
+    return f"{about['dtype']} {shape}{meaning}".replace("'", "")
+
+
+def _compare(options: argparse.Namespace, rest: list[str]) -> None:
+    for item in options.families:
+        name, _, variant = item.partition(":")
+        _check_family(name)
+        if variant and variant not in families()[name].variants:
+            raise unknown(f"variant of {name}", variant, families()[name].variants)
+    print(f"recipes compare {' '.join(options.families)} ...", flush=True)
+    _start_backend()
+    from rich.console import Console
+
+    import recipes
+
+    names = ("budget", "epochs", "batch_size", "precision", "seed", "patience", "directory")
+    given = {name: getattr(options, name) for name in names}
+    found = recipes.compare(options.families, options.data, **given)
+    console = Console()
+    console.print()
+    console.print(found.table())
+    print(f"Look at {found.directory}/README.md; its folders are runs, to predict from or export.")
 
 
 def _check(options: argparse.Namespace, rest: list[str]) -> None:

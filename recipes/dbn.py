@@ -98,6 +98,8 @@ class DBN(keras.Model):
 
     def get_compile_config(self):
         """With the optimizer of the present stage."""
+        if not self.compiled:
+            return None
         optimizer = keras.saving.serialize_keras_object(self.optimizer)
         return {**super().get_compile_config(), "optimizer": optimizer}
 

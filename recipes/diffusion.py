@@ -255,6 +255,9 @@ class Diffusion(Unsupervised):
         self.schedule, self.num_steps, self.prediction = schedule, num_steps, prediction
         self.ema_decay, self.label_dropout_rate = ema_decay, label_dropout_rate
         self.alpha_bar = alpha_bars(schedule, num_steps)
+        # A constant: generators of random numbers cannot be exported to other runtimes.
+        generator = np.random.default_rng(0)
+        self.fixed_noise = generator.standard_normal((1, *self.example_shape), "float32")
         self.steps_seen = self.add_weight((), "zeros", trainable=False, name="steps_seen")
         self.seeds = keras.random.SeedGenerator()
         self.go_back = compiled(self, self.steps_back)
@@ -265,8 +268,7 @@ class Diffusion(Unsupervised):
             return x
         x = 2 * x - 1
         t = ops.full((ops.shape(x)[0],), max(1, self.num_steps // 4), "int32")
-        noise = keras.random.normal(ops.shape(x), seed=0)
-        x_t, signal, spread = self.noised(x, noise, t)
+        x_t, signal, spread = self.noised(x, self.fixed_noise, t)
         found = self.average(self.inputs_of(x_t, t), training=False)
         image, _ = self.image_and_noise(found, x_t, signal, spread)
         return (ops.clip(image, -1, 1) + 1) / 2

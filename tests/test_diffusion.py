@@ -177,6 +177,7 @@ def test_predict_guesses_the_picture_and_scores_the_unusual(bright_and_dark):
     found, dark = (bright_and_dark.predict(x, verbose=0) for x in (usual, 1 - usual))
     assert found.mean() > dark.mean() + 0.2
     np.testing.assert_array_equal(found, bright_and_dark.predict(usual, verbose=0))
+    np.testing.assert_allclose(found[3:], found[:-3], atol=1e-5)  # wherever it is in a batch
     strange = np.indices(SHAPE).sum(axis=0)[None].repeat(20, 0).astype("float32") % 2
     scores = bright_and_dark.anomaly_score(np.concatenate([usual, strange]))
     assert scores[20:].min() > scores[:20].max()

@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def called(monkeypatch):
-    """What the command line asked of `recipes.train` or `recipes.tune`, which do nothing."""
+    """What the command line asked of `recipes.train`, `tune` or `compare`, which do nothing."""
     calls = []
 
     def fake(*args, **kwargs):
@@ -44,6 +44,7 @@ def called(monkeypatch):
 
     monkeypatch.setattr(recipes, "train", fake, raising=False)
     monkeypatch.setattr(recipes, "tune", fake, raising=False)
+    monkeypatch.setattr(recipes, "compare", fake, raising=False)
     return calls
 
 
@@ -59,7 +60,7 @@ def test_alone_it_prints_its_help(capsys):
     alone = capsys.readouterr().out
     assert main(["--help"]) == 0
     assert capsys.readouterr().out == alone
-    for command in ("list", "show", "train", "tune", "predict", "check"):
+    for command in ("list", "show", "train", "tune", "predict", "export", "compare", "check"):
         assert f"    {command} " in alone
 
 
@@ -125,7 +126,8 @@ def test_signatures_are_read_without_an_import(name):
 QUICK = """
 import sys
 from recipes.__main__ import main
-for words in ("", "list", "train --help", "tune dnn --help", "train cnn --epoch 3", "show cnnn"):
+for words in ("", "list", "train --help", "tune dnn --help", "train cnn --epoch 3", "show cnnn",
+              "compare cnnn", "compare cnn:tinny", "export run"):
     main(words.split())
 assert not {"keras", "numpy", "tensorflow", "jax", "torch"} & set(sys.modules), sys.modules
 """
@@ -227,6 +229,16 @@ def test_flags_of_tune(called):
     assert called[1] == ((None, None), {"resume": "searches/one", "max_trials": 9})
 
 
+def test_flags_of_compare(called, capsys):
+    words = "compare cnn dnn:tiny --data digits --budget 10m --seed 3 --directory out"
+    assert shell(words) == command_line.PAUSED
+    wanted = {"budget": "10m", "epochs": None, "batch_size": None, "precision": "auto", "seed": 3}
+    wanted |= {"patience": None, "directory": "out"}
+    assert called == [((["cnn", "dnn:tiny"], "digits"), wanted)]
+    assert shell("compare cnn dnn:tinny") == 1
+    assert "unknown variant of dnn 'tinny'" in capsys.readouterr().err
+
+
 # --- whole commands -------------------------------------------------------------------------------
 
 
@@ -266,6 +278,22 @@ def test_train_and_what_it_says_to_go_on_with(capsys):
         assert sum(shares) == pytest.approx(100, abs=0.2)
 
     assert shlex.join(commands["tune"]) == "tune dnn --data iris --variant tiny --test-fraction 0.4"
+
+
+def test_export_says_what_the_file_takes(capsys):
+    assert shell("train dnn --data iris --variant tiny --epochs 1 --run-dir run") == 0
+    capsys.readouterr()
+    assert shell("export run --format keras") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "exported run/export/model.keras takes x: float32 (n, 4) gives float32 (n, 3), log" in out
+    )
+    assert "difference 0.0e+00 (0.0001 allowed), on 16 examples of the test part" in out
+    assert Path("run/export/model.keras.json").exists()
+    assert shell("export run --format keras --output 'an export'") == 0
+    assert recipes.load("an export.keras").input_shape == (None, 4)
+    assert shell("export run --format onx") == 1
+    assert "Did you mean 'onnx'?" in capsys.readouterr().err
 
 
 def test_predict_names_pictures_and_values(monkeypatch, capsys):

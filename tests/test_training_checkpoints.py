@@ -141,3 +141,39 @@ def test_an_ordinary_keras_model_loads(tmp_path):
     x = np.ones((1, 3), "float32")
     loaded = recipes.load(tmp_path / "model.keras", compile=False)
     np.testing.assert_array_equal(loaded.predict_on_batch(x), model.predict_on_batch(x))
+
+
+def rewritten(path, old: str, new: str) -> None:
+    """Exchange a text in the configuration of a `.keras` file."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert old in files["config.json"].decode()
+    files["config.json"] = files["config.json"].decode().replace(old, new).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def test_no_code_comes_out_of_a_file(tmp_path, monkeypatch):
+    path, touched = tmp_path / "model.keras", tmp_path / "touched"
+    monkeypatch.setenv("TOUCHED", str(touched))
+    layer = keras.layers.Lambda(
+        lambda x: (__import__("os").system('touch "$TOUCHED"'), x)[1]  # and any other program
+    )
+    inputs = keras.Input((3,))
+    keras.Model(inputs, layer(inputs)).save(path)
+    touched.unlink()
+    with pytest.raises(ValueError, match="arbitrary code execution"):
+        recipes.load(path)
+    assert not touched.exists()
+    keras.saving.load_model(path, safe_mode=False)
+    assert touched.exists()  # the file is as bad as it should be
+    touched.unlink()
+
+    # A function of Python's own, in the place of an activation
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="relu")])
+    model.save(path)
+    system = '{"module": "os", "class_name": "function", "config": "system"}'
+    rewritten(path, '"activation": "relu"', f'"activation": {system}')
+    with pytest.raises(TypeError, match="Could not"):
+        recipes.load(path)

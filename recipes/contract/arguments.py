@@ -10,6 +10,7 @@ import functools
 import inspect
 import numbers
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -94,6 +95,24 @@ def check_vocabulary(arguments: Mapping[str, object], optional: Iterable[str] = 
         if name in VOCABULARY and not (value is None and name in optional):
             test, wanted = VOCABULARY[name]
             check(test(value), name, value, wanted)
+
+
+def seconds(budget: float | str, others: str = "") -> float:
+    """A time in seconds: 90, "90", "90s", "20m", "1h30m".
+
+    Args:
+        budget: such a time.
+        others: what would do as well, for the error.
+
+    Raises:
+        ValueError: anything else, or nothing.
+    """
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+\.?\d*)s?)?", str(budget))
+    times = zip(parts.groups() if parts else (), (3600, 60, 1), strict=False)
+    found = sum(float(number or 0) * unit for number, unit in times)
+    wanted = f'must be a number of seconds, or a text such as "20m" or "1h30m"{others}'
+    check(found > 0, "budget", budget, wanted)
+    return found
 
 
 def recipe(variants: Mapping[str, Mapping[str, object]]) -> Callable:

@@ -19,6 +19,7 @@ class Progress:
         show: whether to show anything.
         console: to show it on; default the standard output.
         clock: seconds.
+        what: it is that ends.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class Progress:
         show: bool = True,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
+        what: str = "trial",
     ):
         self.ended, self.of, self.budget, self.clock = ended, of, budget, clock
-        self.before, self.start = ended(), clock()
-        self.running: dict[int, tuple[int, int, str]] = {}
+        self.before, self.start, self.what = ended(), clock(), what
+        self.running: dict[int | str, tuple[int, int, str]] = {}
         console = console or Console()
         self._live = Live(self, console=console, transient=True) if show else None
         if not console.is_terminal:
@@ -47,11 +49,11 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def epoch(self, number: int, epoch: int, of: int, result: str) -> None:
+    def epoch(self, number: int | str, epoch: int, of: int, result: str) -> None:
         """An epoch of a trial ended; `result` is shown beside it."""
         self.running[number] = (epoch, of, result)
 
-    def end(self, number: int) -> None:
+    def end(self, number: int | str) -> None:
         """A trial ended."""
         self.running.pop(number, None)
 
@@ -67,11 +69,11 @@ class Progress:
         left = self.seconds_left
         said = "" if left is None else f", about {duration(left)} left"
         made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for title in ("trial", "epoch", "result"):
+        for title in (self.what, "epoch", "result"):
             made.add_column(title, justify="right", no_wrap=True)
         for number, (epoch, of, result) in sorted(self.running.items()):
             made.add_row(str(number), f"{epoch}/{of}", result)
-        return Group(f"{self.ended()} of {self.of} trials{said}", made)
+        return Group(f"{self.ended()} of {self.of} {self.what}s{said}", made)
 
 
 def duration(seconds: float) -> str:

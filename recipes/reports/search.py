@@ -301,7 +301,7 @@ def page(trials: Sequence[Trial], config: Mapping[str, Any], most: int = 10) -> 
         "",
         "## The best",
         "",
-        *_markdown(head, rows),
+        *markdown_table(head, rows),
         "",
     ]
     if shares := importance(trials):
@@ -312,7 +312,7 @@ def page(trials: Sequence[Trial], config: Mapping[str, Any], most: int = 10) -> 
             "The share of the score's variance that each explains by itself, in a random forest;",
             "the rest is due to several together, and to chance.",
             "",
-            *_markdown(["hyperparameter", "share"], explained),
+            *markdown_table(["hyperparameter", "share"], explained),
             "",
         ]
     lines += ["![score](search.png)", ""]
@@ -323,6 +323,7 @@ def page(trials: Sequence[Trial], config: Mapping[str, Any], most: int = 10) -> 
     return "\n".join(lines)
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines]

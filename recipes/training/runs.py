@@ -118,29 +118,30 @@ class Recorder(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def check_new(run_dir: str | Path | None) -> None:
+def check_new(directory: str | Path | None, argument: str = "run_dir") -> None:
     """Raise where `new_directory` could not use this: told before any work is done."""
-    if run_dir is None:
+    if directory is None:
         return
-    check(isinstance(run_dir, str | Path), "run_dir", run_dir, "must be the path of a directory")
-    path = Path(run_dir)
+    check(isinstance(directory, str | Path), argument, directory, "must be the path of a directory")
+    path = Path(directory)
     there = next(p for p in (path, *path.parents) if p.exists())
-    check(there.is_dir(), "run_dir", str(run_dir), f"must be a directory, but {there} is a file")
-    wanted = "is not empty; name a new directory, or continue that run with resume"
-    check(there != path or not any(path.iterdir()), "run_dir", str(run_dir), wanted)
+    check(there.is_dir(), argument, str(path), f"must be a directory, but {there} is a file")
+    more = ", or continue that run with resume" if argument == "run_dir" else ""
+    free = there != path or not any(path.iterdir())
+    check(free, argument, str(path), f"is not empty; name a new directory{more}")
 
 
-def new_directory(run_dir: str | Path | None, name: str) -> Path:
-    """A directory that nobody else has: `run_dir`, or `runs/<name>-<number>`."""
-    if run_dir is not None:
-        Path(run_dir).mkdir(parents=True, exist_ok=True)
-        return Path(run_dir)
+def new_directory(directory: str | Path | None, name: str, parent: str = "runs") -> Path:
+    """A directory that nobody else has: the one given, or `<parent>/<name>-<number>`."""
+    if directory is not None:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        return Path(directory)
     name, number = re.sub(r"[^\w.-]+", "_", name), 1
     while True:
-        directory = Path("runs") / f"{name}-{number}"
+        path = Path(parent) / f"{name}-{number}"
         try:
-            directory.mkdir(parents=True)
-            return directory
+            path.mkdir(parents=True)
+            return path
         except FileExistsError:
             number += 1
 

@@ -6,7 +6,9 @@ import math
 import shlex
 import shutil
 import sys
+import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -296,6 +298,28 @@ def check_fits(data: Data, arguments: dict[str, Any]) -> None:
     for name, needed in data.spec.items():
         given = arguments.get(name, needed)
         check(_as_json(given) == _as_json(needed), name, given, f"{data.name} needs {needed!r}")
+
+
+def reported(build: Callable[[], keras.Model], data: Data, precision: str) -> list[str]:
+    """Metrics that `fit` reports of a model that `build` makes: it is fitted to one batch.
+
+    What is wrong with the arguments or does not fit the data is found here, before many trainings.
+    """
+    batch = data.with_batch_size(8).train[0]
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    with warnings.catch_warnings(), policy(precision):
+        warnings.simplefilter("ignore")  # of what a batch is too small for
+        model = build()
+        model.run_eagerly = True  # compiling takes longer than a step
+        history = model.fit(
+            x,
+            y,
+            sample_weight=weights,
+            batch_size=8,
+            validation_data=batch if data.validation is not None else None,
+            verbose=0,
+        )
+    return list(history.history)
 
 
 def _as_json(value: Any) -> Any:

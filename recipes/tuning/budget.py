@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from recipes.contract import check
+from recipes.contract.arguments import seconds
 
 
 class Budget(NamedTuple):
@@ -30,12 +30,7 @@ def read_budget(budget: float | str | None) -> Budget:
     """
     if budget is None:
         return UNLIMITED
-    text = str(budget).strip()
-    epochs = re.fullmatch(r"(\d+) *epochs?", text)
-    time = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+\.?\d*)s?)?", text)
-    parts = zip(time.groups() if time else (), (3600, 60, 1), strict=False)
-    seconds = sum(float(number or 0) * unit for number, unit in parts)
-    found = Budget(epochs=int(epochs[1])) if epochs else Budget(seconds=seconds)
-    wanted = 'must be a number of seconds, a text such as "20m" or "1h30m", or "200 epochs"'
-    check(seconds > 0 or found.epochs, "budget", budget, wanted)
-    return found
+    epochs = re.fullmatch(r" *(\d+) *epochs? *", str(budget))
+    if epochs and int(epochs[1]):
+        return Budget(epochs=int(epochs[1]))
+    return Budget(seconds=seconds(budget, ', or "200 epochs"'))

@@ -47,6 +47,10 @@ class Setup:
         data = fold(self.data, number, self.folds, self.seed)
         return replace(self, data=data, folds=None)
 
+    def run(self, task: "Task", tell: "Tell") -> dict[str, Any]:
+        """See `run` below."""
+        return run(self, task, tell)
+
 
 @dataclass
 class Task:
@@ -105,7 +109,7 @@ def run(setup: Setup, task: Task, tell: Tell = lambda epoch, logs: False) -> dic
 def run_or_say(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
     """As `run`, for a process that answers to a launcher: where nothing can be written, why."""
     try:
-        return run(setup, task, tell)
+        return setup.run(task, tell)
     except Exception as error:
         return {"reason": reason_of(error), "stop": cannot_write(error)}
 

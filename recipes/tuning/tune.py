@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,9 +16,9 @@ from recipes.contract import check, family, unknown
 from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Data
 from recipes.reports.progress import Progress
-from recipes.training.precision import choose, policy
+from recipes.training.precision import choose
 from recipes.training.runs import environment, read_search
-from recipes.training.train import check_fits, data_identity, default_variant
+from recipes.training.train import check_fits, data_identity, default_variant, reported
 from recipes.tuning.budget import read_budget
 from recipes.tuning.directory import claimed, writing
 from recipes.tuning.executors import Here, Processes
@@ -218,7 +217,7 @@ def tune(
         checkpoint_every=checkpoint_every,
         folds=folds,
     )
-    reported = _reported(setup.of_fold(1) if folds else setup, space)
+    metrics = _reported(setup.of_fold(1) if folds else setup, space)
     setup.objective = _objective(objective or module.OBJECTIVE, reported)
     given_first = read_start(start, space)
     config = {
@@ -322,26 +321,11 @@ def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
 
 
 def _reported(setup: Setup, space: Space) -> list[str]:
-    """Metrics that `fit` reports. Builds the default configuration, and fits it to one batch.
-
-    What is wrong with the arguments or does not fit the data is found here, not in each trial.
-    """
+    """Metrics that the default configuration reports."""
     drawn = space.arguments(keras_tuner.HyperParameters())
     arguments = {**setup.data.spec, **drawn, **space.fixed}
-    batch = setup.data.with_batch_size(8).train[0]
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    with warnings.catch_warnings(), policy(setup.precision):
-        warnings.simplefilter("ignore")  # of what a batch is too small for
-        model = build(setup, 0, {k: v for k, v in arguments.items() if k not in OF_FIT})
-        history = model.fit(
-            x,
-            y,
-            sample_weight=weights,
-            batch_size=8,
-            validation_data=batch if setup.data.validation is not None else None,
-            verbose=0,
-        )
-    return list(history.history)
+    arguments = {k: v for k, v in arguments.items() if k not in OF_FIT}
+    return reported(lambda: build(setup, 0, arguments), setup.data, setup.precision)
 
 
 def _objective(objective: Any, reported: list[str]) -> tuple[str, str]:

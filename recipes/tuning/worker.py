@@ -1,5 +1,7 @@
 """A process that runs trials for the launcher that started it, and ends when that one does.
 
+What a trial is, its setup's `run(task, tell)` says.
+
 It is told on its standard input and answers on its standard output, pickles both; so there is no
 port, and what a trial prints goes to the log. Started by `recipes.tuning.executors.Processes`.
 """
@@ -57,14 +59,22 @@ def main() -> None:
         say("ended", record, memory())
 
 
+def peak_memory() -> int:
+    """Most bytes that this process ever held."""
+    try:  # what `getrusage` says is that of the process that started this one, if it was larger
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+    except OSError:  # no Linux
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def memory() -> int:
     """Bytes that this process holds."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no Linux: the most it ever held
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if sys.platform == "darwin" else 1024
-        )
+    except OSError:  # no Linux
+        return peak_memory()
