@@ -14,6 +14,7 @@ Several processes, each with its devices, are started with the environment varia
 
 import atexit
 import contextlib
+import importlib
 import os
 import shutil
 import tempfile
@@ -72,11 +73,8 @@ class Distribution:
               f"{wanted}; this is {backend}" + (f", {self.processes} processes"
                                                 if self.processes > 1 else ""))  # fmt: skip
         if backend == "tensorflow":
-            import tensorflow as tf
-
-            found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-            strategy = tf.distribute.MirroredStrategy([device.name for device in found])
-            self.devices, self.scope = len(found), strategy.scope
+            module = importlib.import_module("recipes.training.distribution_tensorflow")
+            self.scope, self.devices = module.mirrored()
             return
         if self.processes > 1:
             _join()
@@ -167,9 +165,7 @@ def _processes() -> int:
 
 def _join() -> None:
     """Meet the other processes, once."""
-    import jax
-
-    if jax.distributed.is_initialized():
+    if importlib.import_module("recipes.training.distribution_jax").is_joined():
         return
     for name in ("JOB_ADDRESSES", "PROCESS_ID"):
         name = f"KERAS_DISTRIBUTION_{name}"

@@ -218,7 +218,7 @@ def tune(
         folds=folds,
     )
     metrics = _reported(setup.of_fold(1) if folds else setup, space)
-    setup.objective = _objective(objective or module.OBJECTIVE, reported)
+    setup.objective = _objective(objective or module.OBJECTIVE, metrics)
     given_first = read_start(start, space)
     config = {
         "recipes": recipes.__version__,
