@@ -260,6 +260,7 @@ def test_the_target_sees_no_later_token_and_no_padding_of_the_source(source):
     ).all()
 
 
+@pytest.mark.slow
 def test_it_learns_to_turn_sequences_round_and_looks_where_it_must():
     ids = RNG.integers(4, 9, (2000, 4))
     start, end = np.full((2000, 1), 2), np.full((2000, 1), END)
@@ -296,6 +297,7 @@ def test_dates_in_five_languages():
     ((["good film. I liked it", "bad film! No"] * 40, ["good", "bad"] * 40),
      {"looks", "confusion_matrix"}, {"num_sentences": 2}),
 ], ids=["pairs", "texts"])  # fmt: skip
+@pytest.mark.slow
 def test_a_run_shows_where_it_looked(source, plots, options, tmp_path):
     run = recipes.train(
         "attention", source, variant="tiny", epochs=1, run_dir=tmp_path / "run", verbose=0,

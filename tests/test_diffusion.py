@@ -95,6 +95,7 @@ def test_with_the_exact_guess_samples_have_the_exact_distribution(sampler, steps
     assert np.abs(correlation).max() < 0.25
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_weights():
     model = diffusion.build_model("tiny", input_shape=SHAPE, ema_decay=0.4, seed=0)
     x = np.random.default_rng(0).random((8, *SHAPE), "float32")

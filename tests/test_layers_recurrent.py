@@ -155,6 +155,7 @@ def test_a_residual_forecast_starts_from_the_last_value(decoder):
     np.testing.assert_allclose(found, np.repeat(x[:, -1:, :2], 4, axis=1), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_autoregressive_models_save_and_load(tmp_path):
     options = {"decoder": "autoregressive", "dropout_rate": 0.2, "units": (6, 5)}
     model = shaken(gru.build_model("tiny", input_shape=(9, 1), horizon=3, **options))

@@ -108,6 +108,7 @@ class FullOnce(keras.callbacks.Callback):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.file))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_in_a_worker(whole, tmp_path):
     with pytest.raises(OSError, match=rf"directory=.*No space left on device.*{AGAIN}"):
         tune(tmp_path / "s", workers=1, callbacks=[FullOnce(tmp_path / "full")])
@@ -115,6 +116,7 @@ def test_a_disk_that_is_full_in_a_worker(whole, tmp_path):
     assert_goes_on(tmp_path / "s", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["s", None])
 def test_a_directory_that_may_not_be_written(where, whole, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -131,6 +133,7 @@ def test_a_directory_that_may_not_be_written(where, whole, tmp_path, monkeypatch
     assert_goes_on(tmp_path / "s", whole)
 
 
+@pytest.mark.slow
 def test_a_search_that_has_become_read_only(whole, tmp_path, monkeypatch):
     tune(tmp_path / "s", max_trials=2)
     before = {p: p.read_bytes() for p in (tmp_path / "s").rglob("*") if p.is_file()}

@@ -84,6 +84,7 @@ def test_a_process_finds_what_this_one_does(whole, tmp_path):
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_what_came_after_its_checkpoint(whole, tmp_path):
     kills = tmp_path / "kill"
     kills.write_text("kill 1\nkill 2\nkill 2")  # in trials 1, 1 and 2: one too many for trial 1

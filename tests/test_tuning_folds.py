@@ -178,6 +178,7 @@ def test_parts_of_different_arrays_are_refused():
         recipes.tune("dnn", data, folds=2)
 
 
+@pytest.mark.slow
 def test_folds_of_pictures_in_a_process(tmp_path):
     rng = np.random.default_rng(0)
     data = cnn.load_data((rng.random((48, 8, 8, 1)).astype("float32"), np.tile([0, 1], 24)))

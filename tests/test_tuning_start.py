@@ -86,6 +86,7 @@ def tune(directory, rates, **changes):
     return recipes.tune("perceptron", clouds(), directory=directory, **given | changes)
 
 
+@pytest.mark.slow
 def test_the_best_of_an_earlier_search_come_first(tmp_path):
     first = tune(tmp_path / "first", [0.5, 1.0, 2.0])
     ranked = sorted(first.trials, key=lambda trial: -trial["score"])

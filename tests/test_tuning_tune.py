@@ -122,6 +122,7 @@ def test_each_trial_keeps_its_history_and_cost(searched):
         assert trial["parameters"] == 40 + 148 + 17 * width + 2 * (width + 1)
 
 
+@pytest.mark.slow
 def test_a_seed_makes_a_search_repeatable(searched, tmp_path):
     # 0 is the seed that KerasTuner takes for none
     same = tune_small(tmp_path / "same", seed=0, max_trials=2)
@@ -314,6 +315,7 @@ def test_what_is_fixed_wins_and_does_not_vary(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_space_from_a_file(tmp_path):
     (tmp_path / "space.yaml").write_text(
         "learning_rate: {log: [1e-2, 1e+1]}\naveraged: [true, false]\nepochs: {int: [1, 2]}\n"
@@ -388,6 +390,7 @@ def test_budgets_of_epochs(text):
     assert read_budget(text) == (None, 30)
 
 
+@pytest.mark.slow
 def test_a_budget_of_epochs_is_over_all_trials(tmp_path):
     given = {"epochs": 3, "max_trials": 4}
     search = tune_plain(tmp_path / "s", budget="5 epochs", **given)
@@ -471,6 +474,7 @@ def test_a_directory_of_a_search_on_other_data_is_refused(searched_plain):
         recipes.tune("perceptron", data, **given)
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_runs_again(tmp_path):
     begun = []
 
@@ -487,6 +491,7 @@ def test_an_interrupted_trial_runs_again(tmp_path):
     assert outcomes(search) == outcomes(whole)
 
 
+@pytest.mark.slow
 def test_bayesian_search_leaves_random_draws_behind_and_repeats_nothing(tmp_path, monkeypatch):
     fitted = []
     from sklearn.gaussian_process import GaussianProcessRegressor
@@ -533,6 +538,7 @@ def test_hyperband_goes_on_from_the_weights_of_earlier_trials(tmp_path):
     assert last["history"]["loss"] == pytest.approx(run.history["loss"][1:], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_hyperparameters_of_each_trial(tmp_path):
     pytest.importorskip("tensorflow")
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
