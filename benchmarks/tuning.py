@@ -1,28 +1,35 @@
 """A search beside plain KerasTuner, its memory, and what kills cost it.
 
     python benchmarks/tuning.py speed dnn cnn lstm --seeds 5
-    python benchmarks/tuning.py kills --kills 20
+    python benchmarks/tuning.py kills --kills 15
+    python benchmarks/tuning.py kills --kills 5 --ray
     python benchmarks/tuning.py memory --trials 100
+    python benchmarks/tuning.py tuned gru gnn --trials 30 --budget 10m
 
 `speed`: trials an hour and the best score of `recipes.tune` with two workers and of KerasTuner's
 own tuner, each in a fresh process: the same space, data, algorithm, seeds and epochs. KerasTuner's
 gets arrays, as in its guide. `kills`: searches whose workers, or launcher, or both, are killed by
 SIGKILL at random moments until they are done; all trials must be there, with the hyperparameters
-of a search that nobody disturbed. `memory`: what the workers hold after each trial. Results go to
-`benchmarks/results/tuning.json`.
+of a search that nobody disturbed; with `--ray`, the workers are on a Ray cluster that outlives the
+launcher. `memory`: what the workers hold after each trial. `tuned`: a family's default model,
+trained as `recipes train FAMILY` does, beside the best of a search over its space, on its test
+part, which neither has seen. Results go to `benchmarks/results/tuning.json` and `tuning.md`.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results" / "tuning.json"
@@ -168,23 +175,55 @@ sys.path.insert(0, {here!r})
 import recipes, tuning
 recipes.tune("dnn", "digits", variant="mlp", algorithm="random", max_trials={trials}, epochs=6,
     space=tuning.dnn_space, directory={where!r}, workers={workers}, precision="float32", verbose=0,
-    checkpoint_every=0.5)
+    checkpoint_every=0.5, cluster={cluster!r})
 """
+
+
+@contextlib.contextmanager
+def ray_cluster(cores: int) -> Iterator[str]:
+    """The address of a Ray cluster of this machine, which ends with the context."""
+    command, port = Path(sys.executable).with_name("ray"), 6399
+    given = ["--head", f"--port={port}", f"--num-cpus={cores}", "--include-dashboard=false"]
+    subprocess.run([command, "start", *given], check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        subprocess.run([command, "stop", "--force"], check=False, stdout=subprocess.DEVNULL)
+
+
+def processes_of(launcher: int, cluster: str | None) -> list[int]:
+    """The numbers of the processes that run trials for a launcher."""
+    if cluster is None:
+        return [
+            int(n) for n in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        ]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::Runner"):
+                found.append(int(folder.name))
+    return found
 
 
 def kills(options: argparse.Namespace) -> list[dict]:
     """One search that is killed again and again, and one that is not."""
+    with ray_cluster(options.workers) if options.ray else contextlib.nullcontext() as cluster:
+        return [killed(options, cluster)]
+
+
+def killed(options: argparse.Namespace, cluster: str | None) -> dict:
+    """A search whose trials run here, or on a cluster."""
     draw = random.Random(options.seed)
     folder = Path(tempfile.mkdtemp())
 
     def start(where: str) -> subprocess.Popen:
         given = {"here": str(Path(__file__).parent), "where": str(folder / where)}
+        given["cluster"] = cluster
         code = SEARCH.format(trials=options.trials, workers=options.workers, **given)
         return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
 
     def shot(process: subprocess.Popen, whom: str) -> None:
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        targets = [int(pid) for pid in listed]
+        targets = processes_of(process.pid, cluster)
         if whom == "worker":
             targets = draw.sample(targets, min(1, len(targets)))
         elif whom == "launcher":
@@ -214,24 +253,25 @@ def kills(options: argparse.Namespace) -> list[dict]:
     def trials(where: str) -> dict[str, dict]:
         return json.loads((folder / where / "oracle.json").read_text())["trials"]
 
-    undisturbed, killed = trials("whole"), trials("killed")
-    failed = [t["message"] for t in killed.values() if t["status"] == "FAILED"]
+    undisturbed, found = trials("whole"), trials("killed")
+    failed = [t["message"] for t in found.values() if t["status"] == "FAILED"]
     row = {
+        "cluster": "Ray" if cluster else "processes",
         "kills": {whom: done.count(whom) for whom in sorted(set(done))},
         "starts": starts,
-        "trials": len(killed),
-        "ended": sum(t["status"] in ("COMPLETED", "FAILED") for t in killed.values()),
+        "trials": len(found),
+        "ended": sum(t["status"] in ("COMPLETED", "FAILED") for t in found.values()),
         "failed": failed,
-        "same_hyperparameters": [t["values"] for t in killed.values()]
+        "same_hyperparameters": [t["values"] for t in found.values()]
         == [t["values"] for t in undisturbed.values()],
         "same_scores": sum(
-            killed[i]["score"] is not None and abs(killed[i]["score"] - t["score"]) < 1e-5
+            found[i]["score"] is not None and abs(found[i]["score"] - t["score"]) < 1e-5
             for i, t in undisturbed.items()
         ),
     }
     shutil.rmtree(folder)
     print(json.dumps(row))
-    return [row]
+    return row
 
 
 def memory(options: argparse.Namespace) -> list[dict]:
@@ -258,25 +298,118 @@ def memory(options: argparse.Namespace) -> list[dict]:
     return [row]
 
 
+def tuned(options: argparse.Namespace) -> list[dict]:
+    """For each family, its default model and the best of a search, on the test part."""
+    import recipes
+    from recipes.contract import family
+
+    rows = []
+    for name in options.cases:
+        module = family(name)
+        metric, direction = module.OBJECTIVE
+        metric, data = metric.removeprefix("val_"), module.load_data()
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            run = recipes.train(name, data, run_dir=f"{folder}/run", verbose=0)
+            trained = time.perf_counter()
+            search = recipes.tune(
+                name, data, max_trials=options.trials, budget=options.budget, seed=options.seed,
+                workers=options.workers, directory=f"{folder}/search", verbose=0,
+            )  # fmt: skip
+            best = search.best_model().evaluate(data.test, verbose=0, return_dict=True)[metric]
+            seconds = (trained - start, time.perf_counter() - trained)
+        default = run.metrics[f"test_{metric}"]
+        row = {
+            "family": name,
+            "metric": f"{metric} ({direction})",
+            "default": default,
+            "tuned": best,
+            "better": bool(best > default if direction == "max" else best < default),
+            "trials": len(search.trials),
+            "minutes": [round(s / 60, 1) for s in seconds],
+            "arguments": search.best_arguments,
+        }
+        rows.append(row)
+        print(json.dumps(row, default=str), flush=True)
+    return rows
+
+
+def table(found: dict) -> str:
+    """The results as Markdown."""
+
+    def rows_of(what: str) -> list[dict]:
+        return found.get(what, {}).get("rows", [])
+
+    def cells(*values: object) -> str:
+        return "| " + " | ".join(map(str, values)) + " |"
+
+    lines = ["Written by `python benchmarks/tuning.py WHAT`, which says what is measured.", ""]
+    lines += ["Trials an hour, medians over the seeds.", ""]
+    lines += [cells("family", "data", "trials", "workers", "ours", "KerasTuner", "ratio (all)",
+                    "best score equal or better"), cells(*["---"] * 8)]  # fmt: skip
+    for case in dict.fromkeys(row["case"] for row in rows_of("speed")):
+        rows = [row for row in rows_of("speed") if row["case"] == case]
+        hourly = [f"{statistics.median(row['trials_an_hour'][name] for row in rows):.0f}"
+                  for name in ("ours", "plain")]  # fmt: skip
+        ratios = sorted(row["ratio"] for row in rows)
+        spread = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        wins = sum(row["best"]["ours"] <= row["best"]["plain"] for row in rows)
+        lines.append(
+            cells(case, CASES[case][0], rows[0]["trials"], rows[0]["workers"], *hourly,
+                  f"{statistics.median(ratios):.2f} ({spread})", f"{wins} of {len(rows)}")
+        )  # fmt: skip
+    lines += ["", "Killed by SIGKILL at random moments.", ""]
+    lines += [cells("trials in", "kills", "trials", "ended", "failed", "same hyperparameters",
+                    "same score"), cells(*["---"] * 7)]  # fmt: skip
+    for row in rows_of("kills") + rows_of("kills_ray"):
+        whom = ", ".join(f"{count} {whom}" for whom, count in row["kills"].items())
+        lines.append(
+            cells(row["cluster"], f"{sum(row['kills'].values())} ({whom})", row["trials"],
+                  row["ended"], len(row["failed"]), row["same_hyperparameters"],
+                  row["same_scores"])
+        )  # fmt: skip
+    lines += ["", "Memory of a worker, MB, the most in some trials.", ""]
+    lines += [cells("trials", "first 10", "last 10", "all"), cells(*["---"] * 4)]
+    lines += [cells(row["trials"], row["megabytes_first_10"], row["megabytes_last_10"], row["most"])
+              for row in rows_of("memory")]  # fmt: skip
+    better = sum(row["better"] for row in rows_of("tuned"))
+    lines += ["", f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better.", ""]
+    lines += [cells("family", "metric", "default", "tuned", "trials", "minutes, default / search")]
+    lines += [cells(*["---"] * 6)]
+    lines += [cells(row["family"], row["metric"], f"{row['default']:.4g}", f"{row['tuned']:.4g}",
+                    row["trials"], " / ".join(map(str, row["minutes"])))
+              for row in rows_of("tuned")]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=["speed", "kills", "memory"])
-    parser.add_argument("cases", nargs="*", help=f"of speed: {', '.join(CASES)}")
+    parser.add_argument("what", choices=["speed", "kills", "memory", "tuned"])
+    cases = f"of speed: {', '.join(CASES)}; of tuned: families"
+    parser.add_argument("cases", nargs="*", help=cases)
     parser.add_argument("--algorithm", default="random", choices=["random", "bayesian"])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0, help="of the kills")
+    parser.add_argument("--seed", type=int, default=0, help="of kills and of tuned")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--ray", action="store_true", help="kill the workers of a Ray cluster")
     parser.add_argument("--pause", type=float, nargs=2, default=(5.0, 25.0), help="between kills")
+    parser.add_argument("--budget", help="of each search of tuned, such as 10m")
     options = parser.parse_args()
     options.cases = options.cases or list(CASES)
-    rows = {"speed": speed, "kills": kills, "memory": memory}[options.what](options)
+    what = {"speed": speed, "kills": kills, "memory": memory, "tuned": tuned}[options.what]
+    name, rows = options.what + "_ray" * options.ray, what(options)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if name in ("speed", "tuned"):  # cases that were not run now stay
+        key = "case" if name == "speed" else "family"
+        new = {row[key] for row in rows}
+        rows = [row for row in found.get(name, {}).get("rows", []) if row[key] not in new] + rows
     machine = f"{platform.machine()}, {os.cpu_count()} cores, shared, load {os.getloadavg()[0]:.1f}"
-    found[options.what] = {"machine": machine, "rows": rows}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    found[name] = {"machine": machine, "rows": rows}
+    RESULTS.write_text(json.dumps(found, indent=1, default=str) + "\n")
+    RESULTS.with_suffix(".md").write_text(table(found))
 
 
 if __name__ == "__main__":

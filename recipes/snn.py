@@ -25,8 +25,8 @@ Papers:
 Differences:
     `dense` and `convolutional` feed the image as a constant current, so that the first layer is
     computed once for all steps; and learn from the maximum of membranes that do not fire, not from
-    the loss of each step. Membranes are Euler's steps of length
-    1, reset one step behind a spike as in snnTorch. `adaptive` has no recurrent connections, and
+    the loss of each step. Membranes are Euler's steps of length 1, reset one step behind a spike as
+    in snnTorch. `adaptive` has no recurrent connections, and
     its surrogate is not damped. `diehl_cook`: the examples of a batch are each shown to a copy of
     the network, and what the copies learn is added up when the batch is over (Saunders et al. 2019
     do alike), so that weights stand still within a presentation; steps are 1 ms (0.5 in the code);

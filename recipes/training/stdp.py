@@ -261,17 +261,24 @@ class DiehlCook(Competing):
         return (zeros - 65.0, zeros, zeros, zeros, zeros - 60.0, zeros, zeros, zeros)
 
     def step(self, states: tuple, current: Any, theta: Any) -> tuple[tuple, Any]:
-        """One time step by Euler's method: states, what arrives -> states, spikes (n, units)."""
+        """One time step: states, what arrives -> states, spikes (n, units).
+
+        Conductances go by Euler's method; membranes by that of constant conductances, which is
+        stable when hundreds of neurons inhibit one at once.
+        """
         dt = self.time_step
         v, g_e, g_i, pause, v_i, i_e, i_i, pause_i = states
         g_e, g_i = g_e * (1 - dt / 1.0) + current, g_i * (1 - dt / 2.0) + i_i
-        moved = v + dt / 100 * ((-65.0 - v) - g_e * v + g_i * (-100.0 - v))
+        g = 1.0 + g_e + g_i
+        goal = (-65.0 - 100.0 * g_i) / g
+        moved = goal + (v - goal) * ops.exp(-dt / 100 * g)
         v = ops.where(pause > 0, -65.0, moved)
         s = ops.cast(ops.logical_and(v > theta - 20.0 - 52.0, pause <= 0), "float32")
         v, pause = ops.where(s > 0, -65.0, v), ops.where(s > 0, 5.0, pause - dt)
         # The inhibitory neuron of each: 10.4 from its own, 17 to all others.
         i_e = i_e * (1 - dt / 1.0) + 10.4 * s
-        moved = v_i + dt / 10 * ((-60.0 - v_i) - i_e * v_i)
+        goal = -60.0 / (1.0 + i_e)
+        moved = goal + (v_i - goal) * ops.exp(-dt / 10 * (1.0 + i_e))
         v_i = ops.where(pause_i > 0, -45.0, moved)
         s_i = ops.cast(ops.logical_and(v_i > -40.0, pause_i <= 0), "float32")
         v_i, pause_i = ops.where(s_i > 0, -45.0, v_i), ops.where(s_i > 0, 2.0, pause_i - dt)

@@ -94,20 +94,21 @@ class Cluster:
         (said,) = ready
         slot, task = self._running.pop(said)
         try:
-            what, *content = ray.get(next(said))
+            events = ray.get(next(said))
         except ray.exceptions.RayError as error:  # its process or its machine is gone
             self._let_go(slot)
             return Ended(slot, None, f"its worker died: {str(error).splitlines()[0]}")
-        if what == "ended":
-            self._trials[slot] += 1
-            if self._trials[slot] >= LIFE:
-                self._let_go(slot)
-            return Ended(slot, *content)
+        for what, *content in events:
+            if what == "files":
+                _write(task.folder.parent, *content)
+            elif what == "epoch":
+                heard(slot, *content)
+            else:
+                self._trials[slot] += 1
+                if self._trials[slot] >= LIFE:
+                    self._let_go(slot)
+                return Ended(slot, *content)
         self._running[said] = slot, task  # last in turn
-        if what == "files":
-            _write(task.folder.parent, *content)
-        else:
-            heard(slot, *content)
         return None
 
     def _let_go(self, slot: int) -> None:
@@ -133,7 +134,7 @@ class Runner:
         """The trial ends after its epoch."""
         self._stopped = True
 
-    def run(self, task: Task, token: str, files: dict[str, bytes]) -> Iterator[tuple]:
+    def run(self, task: Task, token: str, files: dict[str, bytes]) -> Iterator[list[tuple]]:
         """Run a trial.
 
         Args:
@@ -142,8 +143,8 @@ class Runner:
             files: what the trial goes on from, by paths within that directory.
 
         Yields:
-            ("epoch", epoch, logs), ("files", as `files`, with None for one that is gone), and at
-            the end ("ended", record).
+            What has happened since the last time, each ("epoch", epoch, logs), ("files", as
+            `files`, with None for one that is gone), or at the end ("ended", record).
         """
         said: queue.Queue[tuple] = queue.Queue()
         root, scratch = task.folder.parent, None
@@ -176,15 +177,17 @@ class Runner:
         thread = threading.Thread(target=train, daemon=True)
         thread.start()
         while True:
-            event = said.get()
-            if event[0] == "ended":
+            events = [said.get()]
+            while not said.empty():  # short epochs are heard of together
+                events.append(said.get())
+            if events[-1][0] == "ended":
                 break
-            yield event
+            yield events
         thread.join()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
         keras.utils.clear_session(free_memory=False)
-        yield event
+        yield events
 
 
 def _connect(address: str) -> None:
