@@ -126,8 +126,11 @@ def draw(path: Path) -> None:
     cost.plot(neurons, [one["training_seconds"] for one in found], color=plots.BLUE, marker="o")
     cost.set_title("seconds of training")
     cost.set_ylim(bottom=0)
+    ticks = sorted({*neurons, *PAPER})
     for axes in (ax, cost):
         axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
+        axes.minorticks_off()
         axes.set_xlabel("neurons", color=plots.INK)
     plots.save(made, path.with_suffix(".png"))
 
