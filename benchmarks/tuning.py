@@ -220,7 +220,8 @@ def killed(options: argparse.Namespace, cluster: str | None) -> dict:
         given = {"here": str(Path(__file__).parent), "where": str(folder / where)}
         given["cluster"] = cluster
         code = SEARCH.format(trials=options.trials, workers=options.workers, **given)
-        return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        with (folder / "said").open("w") as said:
+            return subprocess.Popen([sys.executable, "-c", code], stderr=said)
 
     def shot(process: subprocess.Popen, whom: str) -> None:
         targets = processes_of(process.pid, cluster)
@@ -248,7 +249,7 @@ def killed(options: argparse.Namespace, cluster: str | None) -> dict:
         elif process.poll() is None:
             process.wait()
         if process.poll() is not None and process.returncode > 0:
-            raise RuntimeError(f"the search ended with code {process.returncode}")
+            raise RuntimeError((folder / "said").read_text()[-2000:])
 
     def trials(where: str) -> dict[str, dict]:
         return json.loads((folder / where / "oracle.json").read_text())["trials"]

@@ -46,7 +46,7 @@ from recipes.training.replay import Replay
 
 KINDS = ("environments",)
 OBJECTIVE = ("val_return", "max")
-EPOCHS = 40
+EPOCHS = 30
 NO_FALLING_LOSS = "What the network is to predict grows as it plays better, and the loss with it."
 
 
