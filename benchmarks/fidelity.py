@@ -5,8 +5,9 @@
 
 Runs the tests of `tests/fidelity` (extra `peers`) and keeps, for each file, the largest difference
 of all arrays that were found to be close to a peer's: outputs, gradients, weights after steps of an
-optimizer, as a share of the largest number of the array. Writes `benchmarks/results/fidelity.json`
-and `fidelity.md`.
+optimizer, as a share of the largest number of the array. What allows for more than a thousandth is
+left out: means of random draws, gensim's tabulated sigmoid. Writes
+`benchmarks/results/fidelity.json` and `fidelity.md`.
 """
 
 import ast
@@ -53,11 +54,12 @@ class Recorder:
         """Listen to what is compared."""
         row, compare = self.row(item.path), np.testing.assert_allclose
 
-        def listened(actual, desired, *args, **kwargs):
+        def listened(actual, desired, rtol=1e-7, atol=0, **kwargs):
             __tracebackhide__ = True
-            compare(actual, desired, *args, **kwargs)
+            compare(actual, desired, rtol, atol, **kwargs)
             a, b = np.asarray(actual, "float64"), np.asarray(desired, "float64")
-            if a.size and (largest := np.abs(b).max()) > 0:
+            largest = np.abs(b).max(initial=0)
+            if rtol * largest + atol < 2e-3 * largest:
                 row["difference"] = max(row["difference"], float(np.abs(a - b).max() / largest))
 
         with mock.patch("numpy.testing.assert_allclose", listened):

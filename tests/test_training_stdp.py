@@ -120,9 +120,9 @@ def test_a_presentation_equals_a_loop_over_neurons_and_spikes(dt):
 
 def test_hundreds_that_fire_at_once_do_not_blow_membranes_up():
     model = network(units=400)
-    states, theta, fired = model.start(1), np.full(400, 20.0, "float32"), 0
+    states, theta, fired = model.start(1), ops.full((400,), 20.0), 0
     for _ in range(100):
-        states, spikes = model.step(states, np.full((1, 400), 2.0, "float32"), theta)
+        states, spikes = model.step(states, ops.full((1, 400), 2.0), theta)
         fired += float(ops.sum(spikes))
         # Between the potentials that excitation and inhibition pull to: Euler's steps left them.
         v = ops.convert_to_numpy(states[0])

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import time
+import types
 
 import cloudpickle
 import keras
@@ -89,6 +91,28 @@ def test_a_killed_worker_costs_what_came_after_its_checkpoint(shared, tmp_path, 
     assert not [name for name in files if "last.keras" in name or ".shared" in name]
     assert sum(name.endswith("best.keras") for name in files) == 4
     assert search.best_model().built and ray.is_initialized()  # which was not the search's to end
+
+
+def test_short_epochs_are_heard_of_together(tmp_path, monkeypatch):
+    """One by one, thousands of them kept the launcher behind until it seemed to hang."""
+    from recipes.tuning import cluster
+
+    def fast(setup, task, tell):
+        for epoch in range(1000):
+            tell(epoch, {"loss": 1.0})
+        return "record"
+
+    monkeypatch.setattr(cluster.trial, "run_or_say", fast)
+    task = types.SimpleNamespace(folder=tmp_path / "0000", start=None)
+    runner, heard, times = cluster.Runner(cloudpickle.dumps(None)), [], 0
+    for events in runner.run(task, str(tmp_path), {}):
+        heard += events
+        times += 1
+        time.sleep(0.05)  # the launcher has other things to do
+    *epochs, last = heard
+    assert [epoch for _, epoch, _ in epochs] == list(range(1000))
+    assert last == ("ended", "record")
+    assert times < 100
 
 
 def test_a_budget_ends_the_trials_that_run(tmp_path):

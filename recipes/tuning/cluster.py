@@ -197,7 +197,10 @@ def _connect(address: str) -> None:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
-        raise ValueError(f"cluster={address!r}: no Ray cluster answers there ({why})") from error
+        hint = "; one that asks for a token needs RAY_AUTH_MODE=token here, too"
+        raise ValueError(
+            f"cluster={address!r}: no Ray cluster answers there ({why}){hint}"
+        ) from error
 
 
 def _options(workers: int) -> dict[str, Any]:
