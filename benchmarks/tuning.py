@@ -375,6 +375,8 @@ def table(found: dict) -> str:
     lines += [cells("trials", "first 10", "last 10", "all"), cells(*["---"] * 4)]
     lines += [cells(row["trials"], row["megabytes_first_10"], row["megabytes_last_10"], row["most"])
               for row in rows_of("memory")]  # fmt: skip
+    if not rows_of("tuned"):
+        return "\n".join(lines) + "\n"
     better = sum(row["better"] for row in rows_of("tuned"))
     lines += ["", f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better.", ""]
     lines += [cells("family", "metric", "default", "tuned", "trials", "minutes, default / search")]
