@@ -200,6 +200,9 @@ def main() -> None:
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     networks = SMALL if options.small else NETWORKS
+    if options.small:
+        global STEPS
+        STEPS = 2
     if unknown := set(options.networks) - set(networks):
         parser.error(f"unknown {sorted(unknown)}; known: {', '.join(networks)}")
     if options.worker:
