@@ -66,7 +66,8 @@ def test_notebook_runs_from_its_first_cell(path, tmp_path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in code:
         cell.outputs = []
-    for count in {n for cell in code for n in re.findall(r"\bepochs=(\d+)", cell.source)}:
+    counts = {n for cell in code for n in re.findall(r"\bepochs=(\d+)", cell.source)}
+    for count in counts if path.stem != "dbn" else ():  # whose first epochs only pre-train
         for cell in code:
             cell.source = re.sub(rf"\bepochs={count}\b", "epochs=2", cell.source)
             # axes of what is drawn by epoch
