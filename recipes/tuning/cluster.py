@@ -168,6 +168,7 @@ class Runner:
             known = now
             if changed or gone:
                 said.put(("files", changed | gone))
+                said.join()  # a checkpoint counts once it has left this process
 
         def train() -> None:
             record = trial.run_or_say(self._setup, task, tell)
@@ -183,6 +184,8 @@ class Runner:
             if events[-1][0] == "ended":
                 break
             yield events
+            for _ in events:
+                said.task_done()
         thread.join()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
