@@ -26,16 +26,18 @@ Differences:
     `dense` and `convolutional` feed the image as a constant current, so that the first layer is
     computed once for all steps; and learn from the maximum of membranes that do not fire, not from
     the loss of each step. Membranes are Euler's steps of length 1, reset one step behind a spike as
-    in snnTorch. `adaptive` has no recurrent connections, and
-    its surrogate is not damped. `diehl_cook`: the examples of a batch are each shown to a copy of
-    the network, and what the copies learn is added up when the batch is over (Saunders et al. 2019
-    do alike), so that weights stand still within a presentation; steps are 1 ms (0.5 in the code);
-    each presentation starts at rest, so that the 150 ms between two pass without simulation;
-    synapses have no delays; neurons are named by the spikes with which they learnt. `hebbian`
-    competes: for each example the neuron with the strongest drive learns, with a conscience
-    (DeSieno 1988) that lets each win its share. `spikeprop` on images has one delay, not 16, and
-    the loss is the cross-entropy of the classes' spike times (Mostafa 2017); a neuron that stays
-    silent counts as one that fires after the end, the later the lower its highest membrane.
+    in snnTorch. `adaptive` has no recurrent connections, and its surrogate is not damped.
+    `diehl_cook`: the examples of a batch are each shown to a copy of the network, and what the
+    copies learn is added up when the batch is over (Saunders et al. 2019 do alike), so that weights
+    stand still within a presentation; steps are 1 ms (0.5 in the code), which solve the membrane
+    exactly for conductances that stand still (Euler's in the code, which blows up at 1 ms when
+    hundreds of neurons fire at once); each presentation starts at rest, so that the 150 ms between
+    two pass without simulation; synapses have no delays; neurons are named by the spikes with which
+    they learnt. `hebbian` competes: for each example the neuron with the strongest drive learns,
+    with a conscience (DeSieno 1988) that lets each win its share. `spikeprop` on images has one
+    delay, not 16, and the loss is the cross-entropy of the classes' spike times (Mostafa 2017); a
+    neuron that stays silent counts as one that fires after the end, the later the lower its highest
+    membrane.
 """
 
 import math
