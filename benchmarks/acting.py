@@ -31,6 +31,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import measures
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
@@ -263,12 +264,10 @@ def table(entries: list[dict]) -> str:
         "row", "contender", "seeds", "reached the bar", "steps", "wall seconds", "CPU seconds",
         "environment steps a wall second", "test returns",
     ]  # fmt: skip
-    lines = [
-        "medians over the seeds, with the least and the most; no look at the network is counted.",
-        "",
-        f"| {' | '.join(columns)} |",
-        "|" + "---|" * len(columns),
-    ]
+    about = (
+        "medians over the seeds, with the least and the most; no look at the network is counted."
+    )
+    lines = []
     groups: dict[tuple, list] = {}
     for entry in entries:
         groups.setdefault((entry["row"], entry["contender"], entry["backend"]), []).append(entry)
@@ -279,15 +278,14 @@ def table(entries: list[dict]) -> str:
             ends = form.format(min(values)), form.format(max(values))
             return f"{form.format(statistics.median(values))} ({ends[0]} to {ends[1]})"
 
-        cells = [
+        lines.append([
             f"{row} ({ROWS[row][1]:g})", f"{contender}, {backend}", len(some),
             f"{sum(e['solved'] for e in some)}", spread(e["steps"] for e in some),
             spread(e["wall_seconds"] for e in some), spread(e["cpu_seconds"] for e in some),
             spread(e["steps"] / e["wall_seconds"] for e in some),
             ", ".join(f"{e['test_return']:.1f}" for e in some),
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+        ])  # fmt: skip
+    return "\n".join([about, "", *measures.markdown(columns, lines)]) + "\n"
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import measures
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
@@ -253,18 +254,16 @@ def record(found: dict) -> None:
 
 def table(entries: list[dict]) -> str:
     """The results as Markdown."""
-    lines = ["Mean ± standard deviation, median, and range over the runs.", ""]
-    lines += [
-        "| row | contender | runs | failures | measure | value |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for entry in entries:
         for name, value in entry.items():
             if isinstance(value, dict) and "median" in value:
                 text = "{mean:.2f} ± {deviation:.2f}, {median:.2f}, {least:.2f} to {most:.2f}"
                 cells = [entry[key] for key in ("row", "contender", "runs")]
                 cells += [entry.get("failures", ""), name.replace("_", " "), text.format(**value)]
-                lines.append("| " + " | ".join(map(str, cells)) + " |")
+                rows.append(cells)
+    lines = ["Mean ± standard deviation, median, and range over the runs.", ""]
+    lines += measures.markdown(("row", "contender", "runs", "failures", "measure", "value"), rows)
     lines += ["", *dict.fromkeys(f"`{entry['command']}`, {entry['backend']}, {entry['machine']}, "
                                  f"load {entry['load']:.1f}" for entry in entries)]  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import keras
+import measures
 
 import recipes
 from recipes.contract import family
@@ -51,8 +52,7 @@ def table(rows: dict[str, dict]) -> str:
     ]
     lines += ['"tiny" of each family, as built, on its default data; `(1)`: takes one example at a']
     lines += ["time; `-`: not possible, see below. By `python benchmarks/exports.py`.", ""]
-    lines += ["| family | " + " | ".join(FORMATS) + " |", "|---" * (1 + len(FORMATS)) + "|"]
-    reasons = []
+    table_rows, reasons = [], []
     for name, row in rows.items():
         cells = []
         for kind in FORMATS:
@@ -63,7 +63,8 @@ def table(rows: dict[str, dict]) -> str:
             else:
                 single = any(i["shape"][0] == 1 for i in found["inputs"])
                 cells.append(f"{found['difference']:.0e}".replace("0e+00", "0") + " (1)" * single)
-        lines.append("| " + " | ".join([f"`{name}`", *cells]) + " |")
+        table_rows.append([f"`{name}`", *cells])
+    lines += measures.markdown(["family", *FORMATS], table_rows)
     return "\n".join([*lines, "", *reasons]) + "\n"
 
 

@@ -3,14 +3,14 @@
     python benchmarks/gpu.py --backend jax torch
     python benchmarks/gpu.py gpt2 --precision bfloat16 --backend jax
 
-ResNet-50 on pictures of 224 x 224 and GPT-2 small on contexts of 1,024, at sizes that fill a card
-of 80 GB, from examples in memory through `fit`; the same networks in PyTorch under `torch.compile`,
-with TF32 allowed, autocast and fused optimizers, as its tuning guide has it. Each has a process of
-its own. A product of matrices in bfloat16, 8,192 wide, is the peak that the share is of; a training
-step counts as three forward passes (2 operations for each multiply-add of the matrices and the
-convolutions, attention in full). Losses are those after the last step, on random examples that are
+ResNet-50 on 128 pictures of 224 x 224 a step, and GPT-2 small on 16 contexts of 1,024, from
+examples in memory through `fit`; the same networks in PyTorch under `torch.compile`, with TF32
+allowed, autocast and a fused AdamW, as its tuning guide has it. Each has a process of its own. A
+product of matrices in bfloat16, 8,192 wide, is the peak that the share is of; a training step
+counts as three forward passes (2 operations for each multiply-add of the matrices and the
+convolutions, attention in full). Losses are means of the last epoch, on random examples that are
 seen again and again: NaN would say that float16 overflows. Results go to
-`benchmarks/results/gpu.json` and `gpu.md`. `--small` shrinks all of it, to try the script.
+`benchmarks/results/gpu.json` and `gpu.md`. `--small` shrinks inputs and steps, to try the script.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import sys
 import time
 from pathlib import Path
 
+import measures
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "gpu.json"
@@ -33,7 +34,7 @@ NETWORKS = {
     "resnet50": ("resnet", "resnet50", (224, 224, 3), 128, 4.09e9),
     # 124M without positions: 12 layers of 12 d^2, attention of 2 T d a layer and token, the head
     "gpt2": ("gpt", "gpt2", (1024,), 16,
-                   1024 * (12 * (12 * 768**2 + 2 * 1024 * 768) + 50257 * 768)),
+             1024 * (12 * (12 * 768**2 + 2 * 1024 * 768) + 50257 * 768)),
 }  # fmt: skip
 SMALL = {
     "resnet50": ("resnet", "resnet50", (32, 32, 3), 2, 8.4e7),
@@ -169,11 +170,9 @@ def table(found: dict) -> str:
     """The results as Markdown."""
     lines = ["Written by `python benchmarks/gpu.py`, which says what is measured."]
     lines += [f"Peak of a product of matrices in bfloat16: {found['peak'] / 1e12:.1f} TFLOP/s.", ""]
-    lines += [
-        "| network | by | precision | examples/s | to float32 | to PyTorch | share of the peak"
-    ]
-    lines[-1] += " | memory, GB | first epoch, s | loss | device |"
-    lines += ["|---" * 11 + "|"]
+    titles = ["network", "by", "precision", "examples/s", "to float32", "to PyTorch",
+              "share of the peak", "memory, GB", "first epoch, s", "loss", "device"]  # fmt: skip
+    cells_of_all = []
     rows = {(r["network"], r["by"], r["precision"]): r for r in found["rows"]}
     for (network, by, precision), row in rows.items():
 
@@ -186,8 +185,8 @@ def table(found: dict) -> str:
         cells += [f"{100 * row['operations'] / row['step'] / found['peak']:.0f} %"]
         cells += [f"{row['memory'] / 2**30:.1f}" if row["memory"] else ""]
         cells += [f"{row['first_epoch']:.0f}", f"{row['loss']:.3f}", row["device"]]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        cells_of_all.append(cells)
+    return "\n".join([*lines, *measures.markdown(titles, cells_of_all)]) + "\n"
 
 
 def main() -> None:

@@ -5,12 +5,19 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 # name: (function of a seed that gives a dictionary of numbers, the bars, what papers report)
 Rows = Mapping[str, tuple[Callable[[int], dict], str, str]]
+
+
+def markdown(titles: Iterable[object], rows: Iterable[Iterable[object]]) -> list[str]:
+    """The lines of a table."""
+    lines = [list(titles), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return ["| " + " | ".join(map(str, cells)) + " |" for cells in lines]
 
 
 def record(path: Path, about: str, rows_by_name: Rows, row: dict) -> None:
@@ -25,20 +32,15 @@ def record(path: Path, about: str, rows_by_name: Rows, row: dict) -> None:
 
 def table(about: str, rows_by_name: Rows, rows: list[dict]) -> str:
     """The results as a Markdown table, a line for each measure."""
-    lines = [
-        about,
-        "",
-        "| name | seed | measure | value | bar | paper | minutes | backend |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    titles = ("name", "seed", "measure", "value", "bar", "paper", "minutes", "backend")
+    lines = []
     for row in rows:
         _, bar, paper = rows_by_name[row["name"]]
         for i, (name, value) in enumerate(row["found"].items()):
             ends = (bar, paper, f"{row['minutes']:.0f}", row["backend"]) if i == 0 else ("",) * 4
             start = (row["name"], row["seed"]) if i == 0 else ("", "")
-            cells = [*start, name.replace("_", " "), f"{value:.4g}", *ends]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
+            lines.append([*start, name.replace("_", " "), f"{value:.4g}", *ends])
+    return "\n".join([about, "", *markdown(titles, lines)]) + "\n"
 
 
 def main(rows_by_name: Rows, path: Path, title: str, about: str) -> None:

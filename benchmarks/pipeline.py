@@ -21,6 +21,8 @@ import sys
 import time
 from pathlib import Path
 
+import measures
+
 RESULTS = Path(__file__).parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
 BATCH_SIZE = 128
@@ -111,18 +113,17 @@ def table(rows: list[dict]) -> str:
         "The share is the time that the batches alone take of that of `fit` with LeNet-5, with its",
         "spread; where `fit` makes batches while the model computes, it hides even this.",
         "",
-        f"| {' | '.join(columns)} |",
-        "|" + "---|" * len(columns),
     ]
+    cells = []
     for row in rows:
         speed, share = row["examples_per_second"], row["pipeline_share_of_lenet5"]
         versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
-        lines.append(
-            f"| {row['backend']} | {row['device']}, {row['machine']} | {row['data']} "
-            f"| {speed['pipeline']:,} | {speed['dense']:,} | {speed['lenet5']:,} "
-            f"| {statistics.median(share):.2%} ({share[0]:.2%} to {share[-1]:.2%}) | {versions} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells.append([
+            row["backend"], f"{row['device']}, {row['machine']}", row["data"],
+            *(f"{speed[name]:,}" for name in ("pipeline", "dense", "lenet5")),
+            f"{statistics.median(share):.2%} ({share[0]:.2%} to {share[-1]:.2%})", versions,
+        ])  # fmt: skip
+    return "\n".join([*lines, *measures.markdown(columns, cells)]) + "\n"
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import measures
+
 RESULTS = Path(__file__).parent / "results"
 
 # name: family, variant, data set, epochs, peak learning rate of a warm-up and cosine decay,
@@ -105,9 +107,17 @@ def table(rows: list[dict]) -> str:
         "Written by `python benchmarks/quality.py NAME ...`; accuracy in percent on the whole",
         "test set after the last epoch; recipes and seeds in that file.",
         "",
-        "| recipe | epochs | test accuracy, mean (spread) | bar | paper | minutes | backend |",
-        "|---|---|---|---|---|---|---|",
     ]
+    titles = (
+        "recipe",
+        "epochs",
+        "test accuracy, mean (spread)",
+        "bar",
+        "paper",
+        "minutes",
+        "backend",
+    )
+    cells = []
     for name, recipe in RECIPES.items():
         found = [r for r in rows if r["name"] == name]
         if not found:
@@ -117,11 +127,11 @@ def table(rows: list[dict]) -> str:
         if len(scores) == 1:
             spread = "1 seed"
         minutes = statistics.median(r["minutes"] for r in found)
-        lines.append(
-            f"| {name} | {recipe['epochs']} | {statistics.mean(scores):.2f} ({spread}) "
-            f"| {recipe['bar']:.1f} | {recipe['paper']} | {minutes:.0f} | {found[0]['backend']} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells.append([
+            name, recipe["epochs"], f"{statistics.mean(scores):.2f} ({spread})",
+            f"{recipe['bar']:.1f}", recipe["paper"], f"{minutes:.0f}", found[0]["backend"],
+        ])  # fmt: skip
+    return "\n".join([*lines, *measures.markdown(titles, cells)]) + "\n"
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import measures
 import peers
 
 ROOT = Path(__file__).parents[1]
@@ -89,19 +90,24 @@ def fidelity(family: str) -> tuple[str, str]:
     row = dict(results("fidelity")).get(family)
     if row is None:
         return "", ""
-    return ", ".join(row["peers"]), f"{row['difference']:.0e}" if row["difference"] else "equal"
+    return ", ".join(row["peers"]), f"{row['difference']:.0e}" if row["compared"] else ""
 
 
 def speed(family: str) -> str:
-    """Times of a training step on TensorFlow and a CPU, beside the fastest peer's."""
+    """Times of a training step on TensorFlow and a CPU, beside the fastest peer's.
+
+    Of the network where that is least, to where it is most, if a family has several.
+    """
     cases, found = peers.cases(), {}
     for row in results("speed"):
         mine = cases[row["name"]].family == family
         if mine and (row["backend"], row["device"]) == ("tensorflow", "cpu"):
             ratio = statistics.median(a / b for a, b in zip(*row["train"], strict=True))
             found.setdefault(row["name"], []).append((ratio, row["peer"]))
-    worst = [max(ratios) for ratios in found.values()]
-    return ", ".join(f"{ratio:.2f} ({peer})" for ratio, peer in worst[:1])
+    slowest = sorted(max(ratios) for ratios in found.values())
+    ends = [slowest[0], slowest[-1]][-len(slowest) :] if slowest else []
+    beside = ", ".join(dict.fromkeys(peer for _, peer in ends))
+    return " to ".join(f"{ratio:.2f}" for ratio, _ in ends) + f" ({beside})" * bool(ends)
 
 
 def moves(family: str) -> str:
@@ -129,11 +135,11 @@ def table() -> str:
 
     titles = ["family", "parameters", "measured", "value", "paper or bar", "equal to",
               "largest difference", "step's time / the peer's", "backends"]  # fmt: skip
-    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    for name in recipes.families():
-        cells = [f"`{name}`", parameters(name), *quality(name), *fidelity(name), speed(name)]
-        lines.append("| " + " | ".join([*cells, moves(name)]) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [f"`{name}`", parameters(name), *quality(name), *fidelity(name), speed(name), moves(name)]
+        for name in recipes.families()
+    ]
+    return "\n".join(measures.markdown(titles, rows)) + "\n"
 
 
 def written(text: str) -> str:

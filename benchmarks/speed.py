@@ -22,22 +22,14 @@ import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
+import measures
 import peers
 
 RESULTS = Path(__file__).parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
-NEEDS = {
-    "PyTorch": "torch",
-    "transformers": "transformers",
-    "diffusers": "diffusers",
-    "scikit-learn": "sklearn",
-    "snnTorch": "snntorch",
-    "stable-baselines3": "stable_baselines3",
-    "torch-geometric": "torch_geometric",
-}
 PARTS = {"train": "training step", "predict": "inference", "generate": "generation"}
 CASES = peers.cases()
 
@@ -91,7 +83,7 @@ def compare(name: str, backend: str, device: str, rounds: int) -> list[dict]:
 
     workers, facts = {}, {}
     for contender in ("ours", *case.peers):
-        if importlib.util.find_spec(NEEDS.get(contender, "keras")):
+        if importlib.util.find_spec(peers.MODULES.get(contender, "keras")):
             workers[contender] = start(contender)
             facts[contender] = answer(contender)
     times = {contender: [] for contender in workers}
@@ -102,25 +94,14 @@ def compare(name: str, backend: str, device: str, rounds: int) -> list[dict]:
     for worker in workers.values():
         worker.communicate()  # closes its input, which ends it
 
-    packages = (
-        "keras",
-        "numpy",
-        "tensorflow",
-        "jax",
-        "torch",
-        "scikit-learn",
-        "diffusers",
-        "transformers",
-        "snntorch",
-        "stable-baselines3",
-        "torch-geometric",
-    )
-    installed = [p for p in packages if importlib.util.find_spec(NEEDS.get(p, p))]
+    asked = {"keras", "numpy", "torch", backend}
+    asked |= {peers.MODULES[name] for name in workers if name in peers.MODULES}
+    packages = sorted(packages_distributions()[module][0] for module in asked)
     common = {
         "name": name, "backend": backend, "device": device,
         "input_shape": case.input_shape, "batch_size": case.batch_size, "steps": case.steps,
         "machine": f"{facts['ours']['device']}, {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in installed},
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
         "command": " ".join(["python", *sys.argv]),
     }  # fmt: skip
     rows = []
@@ -165,9 +146,8 @@ def table(rows: list[dict]) -> str:
         "ours / the peer's, medians over the rounds; ratios are of the",
         "same round, below 1 where ours is faster. `speed.json` has the versions and every round.",
         "",
-        f"| {' | '.join(columns)} |",
-        "|" + "---|" * len(columns),
     ]
+    table_rows = []
     for row in rows:
         cells = [row["name"], f"{'x'.join(map(str, row['input_shape']))}, {row['batch_size']}",
                  row["backend"], row["peer"], "{:,} / {:,}".format(*row["parameters"])]  # fmt: skip
@@ -180,8 +160,8 @@ def table(rows: list[dict]) -> str:
             low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
             cells.append(f"{statistics.median(mine):.2f} / {statistics.median(theirs):.2f}")
             cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})")
-        lines.append(f"| {' | '.join([*cells, str(len(row['train'][0])), row['machine']])} |")
-    return "\n".join(lines) + "\n"
+        table_rows.append([*cells, len(row["train"][0]), row["machine"]])
+    return "\n".join([*lines, *measures.markdown(columns, table_rows)]) + "\n"
 
 
 def main() -> None:

@@ -32,6 +32,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import measures
+
 RESULTS = Path(__file__).parent / "results" / "tuning.json"
 
 
@@ -342,13 +344,11 @@ def table(found: dict) -> str:
     def rows_of(what: str) -> list[dict]:
         return found.get(what, {}).get("rows", [])
 
-    def cells(*values: object) -> str:
-        return "| " + " | ".join(map(str, values)) + " |"
-
     lines = ["Written by `python benchmarks/tuning.py WHAT`, which says what is measured.", ""]
     lines += ["Trials an hour, medians over the seeds.", ""]
-    lines += [cells("family", "data", "trials", "workers", "ours", "KerasTuner", "ratio (all)",
-                    "best loss, mean, ours / KerasTuner"), cells(*["---"] * 8)]  # fmt: skip
+    titles = ["family", "data", "trials", "workers", "ours", "KerasTuner", "ratio (all)",
+              "best loss, mean, ours / KerasTuner"]  # fmt: skip
+    cells = []
     for case in dict.fromkeys(row["case"] for row in rows_of("speed")):
         rows = [row for row in rows_of("speed") if row["case"] == case]
         hourly = [f"{statistics.median(row['trials_an_hour'][name] for row in rows):.0f}"
@@ -357,33 +357,34 @@ def table(found: dict) -> str:
         spread = ", ".join(f"{ratio:.2f}" for ratio in ratios)
         best = [f"{statistics.mean(row['best'][name] for row in rows):.4f}"
                 for name in ("ours", "plain")]  # fmt: skip
-        lines.append(
-            cells(case, CASES[case][0], rows[0]["trials"], rows[0]["workers"], *hourly,
-                  f"{statistics.median(ratios):.2f} ({spread})", " / ".join(best))
-        )  # fmt: skip
+        cells.append([case, CASES[case][0], rows[0]["trials"], rows[0]["workers"], *hourly,
+                      f"{statistics.median(ratios):.2f} ({spread})", " / ".join(best)])  # fmt: skip
+    lines += measures.markdown(titles, cells)
     lines += ["", "Killed by SIGKILL at random moments.", ""]
-    lines += [cells("trials in", "kills", "trials", "ended", "failed", "same hyperparameters",
-                    "same score"), cells(*["---"] * 7)]  # fmt: skip
+    titles = ["trials in", "kills", "trials", "ended", "failed", "same hyperparameters",
+              "same score"]  # fmt: skip
+    cells = []
     for row in rows_of("kills") + rows_of("kills_ray"):
         whom = ", ".join(f"{count} {whom}" for whom, count in row["kills"].items())
-        lines.append(
-            cells(row["cluster"], f"{sum(row['kills'].values())} ({whom})", row["trials"],
-                  row["ended"], len(row["failed"]), row["same_hyperparameters"],
-                  row["same_scores"])
-        )  # fmt: skip
+        cells.append([row["cluster"], f"{sum(row['kills'].values())} ({whom})", row["trials"],
+                      row["ended"], len(row["failed"]), row["same_hyperparameters"],
+                      row["same_scores"]])  # fmt: skip
+    lines += measures.markdown(titles, cells)
     lines += ["", "Memory of a worker, MB, the most in some trials.", ""]
-    lines += [cells("trials", "first 10", "last 10", "all"), cells(*["---"] * 4)]
-    lines += [cells(row["trials"], row["megabytes_first_10"], row["megabytes_last_10"], row["most"])
-              for row in rows_of("memory")]  # fmt: skip
+    lines += measures.markdown(
+        ["trials", "first 10", "last 10", "all"],
+        [[row[key] for key in ("trials", "megabytes_first_10", "megabytes_last_10", "most")]
+         for row in rows_of("memory")],
+    )  # fmt: skip
     if not rows_of("tuned"):
         return "\n".join(lines) + "\n"
     better = sum(row["better"] for row in rows_of("tuned"))
     lines += ["", f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better.", ""]
-    lines += [cells("family", "metric", "default", "tuned", "trials", "minutes, default / search")]
-    lines += [cells(*["---"] * 6)]
-    lines += [cells(row["family"], row["metric"], f"{row['default']:.4g}", f"{row['tuned']:.4g}",
-                    row["trials"], " / ".join(map(str, row["minutes"])))
-              for row in rows_of("tuned")]  # fmt: skip
+    lines += measures.markdown(
+        ["family", "metric", "default", "tuned", "trials", "minutes, default / search"],
+        [[row["family"], row["metric"], f"{row['default']:.4g}", f"{row['tuned']:.4g}",
+          row["trials"], " / ".join(map(str, row["minutes"]))] for row in rows_of("tuned")],
+    )  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,20 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+# How the other implementations are called, and what is imported of them.
+MODULES = {
+    "PyTorch": "torch",
+    "transformers": "transformers",
+    "KerasHub": "keras_hub",
+    "diffusers": "diffusers",
+    "gensim": "gensim",
+    "snnTorch": "snntorch",
+    "stable-baselines3": "stable_baselines3",
+    "neat-python": "neat",
+    "torch-geometric": "torch_geometric",
+    "scikit-learn": "sklearn",
+}
+
 
 @dataclass
 class Case:

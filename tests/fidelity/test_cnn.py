@@ -24,7 +24,7 @@ def assert_close(ours, theirs, tolerance):
     """The largest difference, relative to the largest value."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 
 
 # Peers in PyTorch -------------------------------------------------------------------------------
@@ -180,7 +180,8 @@ def test_sgd_steps_equal_pytorchs(torch, from_torch, name):
                 moved = np.abs(theirs - old).max()
                 rounding = 2 * np.finfo("float32").eps * np.abs(old).max()
                 assert moved > 20 * rounding
-                assert np.abs(ours - theirs).max() <= 1e-4 * moved + rounding
+                atol = 1e-4 * moved + rounding
+                np.testing.assert_allclose(ours - old, theirs - old, rtol=0, atol=atol)
 
     peer.train()
     for step in (1, 2, 3):
