@@ -14,6 +14,7 @@ import pytest
 
 import recipes
 from recipes import cnn
+from recipes.training.precision import Device
 from recipes.tuning import executors
 
 # Callbacks and spaces of this file go to other processes, which cannot import it.
@@ -141,6 +142,38 @@ def test_a_process_is_replaced_before_its_memory_grows(tmp_path, monkeypatch):
     search = tune(tmp_path / "s", max_trials=3, epochs=1)
     assert started == [0, 0] and len(search.trials) == 3
     assert executors.share(1, 10**6)["OMP_NUM_THREADS"] == "1"
+
+
+class Surroundings(keras.callbacks.Callback):
+    """Notes what a worker is given of the machine."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+
+    def on_train_begin(self, logs=None):
+        names = ("CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_PREALLOCATE", "OMP_NUM_THREADS")
+        with self.file.open("a") as file:
+            file.write(" ".join(os.environ.get(name, "-") for name in names) + "\n")
+
+
+def test_each_worker_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    gpus = [Device(f"card {i}", "gpu") for i in range(2)]
+    monkeypatch.setattr(executors, "devices", lambda: [*gpus, Device("processor", "cpu")])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    given = {"max_trials": 2, "epochs": 1, "workers": 2}
+    tune(tmp_path / "s", callbacks=[Surroundings(tmp_path / "seen")], **given)
+    assert sorted((tmp_path / "seen").read_text().splitlines()) == ["4 false 4", "7 false 4"]
+
+
+def test_workers_beyond_the_gpus_share_them(monkeypatch):
+    monkeypatch.setattr(executors, "devices", lambda: [Device("card", "gpu")] * 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    seen = [executors.share(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert seen == ["0", "1", "0"]
+    monkeypatch.setattr(executors, "devices", lambda: [Device("processor", "cpu")])
+    assert "CUDA_VISIBLE_DEVICES" not in executors.share(0, 3)
 
 
 def test_what_cannot_be_sent_is_told_first(tmp_path):

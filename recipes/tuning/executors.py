@@ -27,6 +27,8 @@ from recipes.tuning.trial import Setup, Task
 # A process is replaced after so many trials, since each leaves a little memory behind (1.5 MB, of
 # 850), or once it holds so many times what it held after the first.
 LIFE, GROWTH = 25, 1.3
+# TensorFlow and JAX take most of a GPU's memory at once, if nobody tells them not to.
+AS_NEEDED = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 Heard = Callable[[int, int, dict[str, float]], None]
 
 
@@ -207,7 +209,7 @@ def share(slot: int, workers: int) -> dict[str, str]:
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
         # The launcher, and workers beyond the number of GPUs, are on the same GPU.
-        found["TF_FORCE_GPU_ALLOW_GROWTH"], found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "true", "false"
+        found |= AS_NEEDED
         found["CUDA_VISIBLE_DEVICES"] = visible.split(",")[slot % gpus]
     return found
 

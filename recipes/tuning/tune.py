@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ from recipes.training.runs import environment, read_search
 from recipes.training.train import check_fits, data_identity, default_variant, reported
 from recipes.tuning.budget import read_budget
 from recipes.tuning.directory import claimed, writing
-from recipes.tuning.executors import Here, Processes
+from recipes.tuning.executors import AS_NEEDED, Here, Processes
 from recipes.tuning.folds import check_folds
 from recipes.tuning.launcher import Executor, launch
 from recipes.tuning.oracles import ORACLES, make_oracle
@@ -197,6 +198,9 @@ def tune(
     check(callable(space), "space", space, wanted)
     ok = isinstance(search, list | tuple) and all(isinstance(n, str) for n in search)
     check(search is None or ok, "search", search, "must be a list of names of arguments")
+    if workers:  # the GPUs are theirs: this process builds a model, and trains none
+        for limit, value in AS_NEEDED.items():
+            os.environ.setdefault(limit, value)
     precision = choose(precision)
     if not isinstance(data, Data):
         data = module.load_data(*(() if data is None else (data,)), seed=seed)
