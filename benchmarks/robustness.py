@@ -3,10 +3,11 @@
     python benchmarks/robustness.py kills           # or: kills cnn gan; the others' rows stay
     python benchmarks/robustness.py backends
 
-`kills`: for each of four families, a run that nobody disturbs, and one whose process is ended by
-SIGKILL at five random moments, each time continued by `recipes train --resume`. Both must end with
-the same weights. `backends`: each family's variant "tiny", trained a little on one backend and
-saved, is loaded on the others and predicts the same examples. Needs the extras `jax` and `torch`.
+`kills`: for each of four families, a run that nobody disturbs, and others whose process is ended by
+SIGKILL at random moments, five in all, each time continued by `recipes train --resume` until they
+are done. All must end with the same weights. `backends`: each family's variant "tiny", trained a
+little on one backend and saved, is loaded on the others and predicts the same examples. Needs the
+extras `jax` and `torch`.
 Results go to `benchmarks/results/robustness.json` and `robustness.md`.
 """
 
@@ -24,12 +25,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import measures
+
 RESULTS = Path(__file__).parent / "results" / "robustness.json"
 BACKENDS = ("tensorflow", "jax", "torch")
 # Of `recipes train`: each takes half a minute, with epochs of seconds.
 KILLED = {
     "cnn": ["--data", "digits", "--epochs", "30"],
-    "lstm": ["--data", "sunspots", "--epochs", "10"],
+    "lstm": ["--data", "sunspots", "--epochs", "60"],
     "gan": ["--data", "digits", "--epochs", "8"],
     "gnn": ["--data", "karate", "--epochs", "300"],
 }
@@ -50,6 +53,12 @@ def ended(arguments: list[str], kill_after: float | None) -> tuple[float, int]:
     return time.perf_counter() - start, process.returncode
 
 
+def epochs(run: Path) -> int:
+    """How many a run has written down."""
+    history = run / "history.csv"
+    return max(0, len(history.read_text().splitlines()) - 1) if history.exists() else 0
+
+
 def weights(path: Path) -> list:
     """All variables of a saved model, the optimizer's included."""
     import keras
@@ -63,38 +72,43 @@ def weights(path: Path) -> list:
 
 
 def kills(options: argparse.Namespace) -> list[dict]:
-    """For each family, how a training ends that is killed again and again."""
+    """For each family, how trainings end that are killed again and again."""
     import numpy as np
 
     rows = []
     for name in options.families or KILLED:
         draw, given = random.Random(f"{options.seed} {name}"), KILLED[name]
         with tempfile.TemporaryDirectory() as folder:
-            whole, run = Path(folder) / "whole", Path(folder) / "run"
+            whole = Path(folder) / "whole"
             command = ["train", name, *given, "--seed", "0", "--run-dir"]
             seconds, code = ended([*command, str(whole)], None)
             if code:
                 raise RuntimeError(f"{name}: the undisturbed run ended with {code}")
-            done, starts = 0, 0
-            while True:
+            hits, starts, runs, run = [], 0, [], None
+            while run is not None or len(hits) < options.kills:
+                run = run or Path(folder) / f"run{len(runs)}"
                 # A run that was killed before it began has no directory to go on from.
                 resumes = (run / "config.json").exists()
-                starts += 1
-                moment = draw.uniform(0, seconds) if done < options.kills else None
+                moment = draw.uniform(0, seconds) if len(hits) < options.kills else None
                 arguments = ["train", "--resume", str(run)] if resumes else [*command, str(run)]
                 _, code = ended(arguments, moment)
+                starts += 1
                 if code == -signal.SIGKILL:
-                    done += 1
+                    hits.append(epochs(run))
                 elif code:
                     raise RuntimeError(f"{name}: start {starts} ended with {code}")
-                elif done >= options.kills or starts > 4 * options.kills:
-                    break
-            ours, theirs = weights(run / "last.keras"), weights(whole / "last.keras")
-            largest = max(np.abs(a - b).max(initial=0) for a, b in zip(ours, theirs, strict=True))
-            history = [(p / "history.csv").read_text().splitlines() for p in (whole, run)]
-        row = {"family": name, "seconds": round(seconds, 1), "kills": done, "starts": starts,
-               "largest_difference": float(largest),
-               "epochs": [len(lines) - 1 for lines in history]}  # fmt: skip
+                else:  # a kill would hit nothing now: the next one is for a run of its own
+                    runs, run = [*runs, run], None
+            theirs = weights(whole / "last.keras")
+            largest = max(
+                np.abs(a - b).max(initial=0)
+                for run in runs
+                for a, b in zip(weights(run / "last.keras"), theirs, strict=True)
+            )
+            same = all(epochs(run) == epochs(whole) for run in runs)
+        row = {"family": name, "seconds": round(seconds, 1), "kills": len(hits), "starts": starts,
+               "runs": len(runs), "epochs": int(given[-1]), "killed_after_epochs": hits,
+               "same_epochs": same, "largest_difference": float(largest)}  # fmt: skip
         rows.append(row)
         print(json.dumps(row), flush=True)
     return rows
@@ -125,7 +139,10 @@ def save_all(folder: str) -> None:
 
 
 def load_all(folder: str) -> None:
-    """Print, for each family, the largest relative difference of what its model predicts here."""
+    """Print, for each family, the largest difference of what its model predicts here.
+
+    As a share of the largest output, where that is more than 1.
+    """
     import keras
     import numpy as np
 
@@ -178,26 +195,28 @@ def backends(options: argparse.Namespace) -> list[dict]:
 def table(found: dict) -> str:
     """The results as Markdown."""
 
-    def cells(*values: object) -> str:
-        return "| " + " | ".join(map(str, values)) + " |"
-
     lines = ["Written by `python benchmarks/robustness.py WHAT`, which says what is measured."]
     if "kills" in found:
-        exact = sum(row["largest_difference"] == 0 for row in found["kills"])
-        lines += ["", f"Trainings killed by SIGKILL: {exact} of {len(found['kills'])} ended with"]
-        lines += ["exactly the weights, and the optimizer's state, of the undisturbed run.", ""]
-        lines += [cells("family", "seconds undisturbed", "kills", "largest difference")]
-        lines += [cells(*["---"] * 4)]
-        lines += [cells(row["family"], row["seconds"], row["kills"], row["largest_difference"])
-                  for row in found["kills"]]  # fmt: skip
+        lines += ["", "Trainings killed by SIGKILL, and the largest difference of their weights,"]
+        lines += ["and their optimizer's state, from those of the undisturbed run in the end.", ""]
+        lines += measures.markdown(
+            ["family", "epochs", "seconds undisturbed", "kills, after so many epochs",
+             "runs", "largest difference"],
+            [[row["family"], row["epochs"], row["seconds"],
+              f"{row['kills']} ({', '.join(map(str, row['killed_after_epochs']))})", row["runs"],
+              row["largest_difference"]] for row in found["kills"]],
+        )  # fmt: skip
     if "backends" in found:
         pairs = [name for name in found["backends"][0] if name != "family"]
-        lines += ["", "Largest relative difference of what a model predicts that was trained and"]
-        lines += ["saved on one backend and loaded on another.", ""]
-        lines += [cells("family", *pairs), cells(*["---"] * (1 + len(pairs)))]
-        for row in found["backends"]:
-            shown = [f"{row[p]:.0e}" if isinstance(row[p], float) else "-" for p in pairs]
-            lines.append(cells(row["family"], *shown))
+        lines += ["", "Largest difference of what a model predicts that was trained and saved on"]
+        lines += ["one backend and loaded on another, as a share of the largest output where that"]
+        lines += ["is more than 1.", ""]
+        lines += measures.markdown(
+            ["family", *pairs],
+            [[row["family"],
+              *(f"{row[p]:.0e}" if isinstance(row[p], float) else "-" for p in pairs)]
+             for row in found["backends"]],
+        )  # fmt: skip
         lines += [""] + [f"- `{row['family']}`, {pair}: {row[pair]}" for row in found["backends"]
                          for pair in pairs if isinstance(row[pair], str)]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
