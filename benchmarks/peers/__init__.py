@@ -10,7 +10,7 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # How the other implementations are called, and what is imported of them.
 MODULES = {
@@ -47,6 +47,17 @@ class Case:
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
     epochs: int = 1  # in each round, over which the steps are divided
+    why: str = ""  # a step on TensorFlow takes longer than the fastest peer's
+
+    def larger(self, what: str, factor: int) -> "Case | None":
+        """The same with larger batches ("batch") or longer sequences ("length"), if it has any."""
+        if what == "batch":
+            return replace(self, batch_size=self.batch_size * factor)
+        if what == "length" and self.values in ("ids", "words", "pairs", "series"):
+            length, last = self.input_shape[0] * factor, self.input_shape[1:]
+            last = (last[0] * factor,) if self.values == "pairs" else last
+            return replace(self, input_shape=(length, *last))
+        return None
 
     def arrays(self):
         """Random examples: x float32 (n, *input_shape), y int32 (n,) or None.

@@ -100,7 +100,7 @@ SIZES = {"source_vocabulary_size": 260, "target_vocabulary_size": 260}
 
 CASES = {
     "attention_small": Case(
-        "attention", "small", (36, 11), 64, 20, {"PyTorch": pytorch}, SIZES, num_classes=None,
+        "attention", "small", (36, 11), 64, 60, {"PyTorch": pytorch}, SIZES, num_classes=None,
         values="pairs", generate={},
     ),
 }  # fmt: skip

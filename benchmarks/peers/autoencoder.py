@@ -47,5 +47,5 @@ CASES = {
         "autoencoder", variant, (28, 28, 1), 128, steps, {"PyTorch": pytorch},
         num_classes=None, values="unit",
     )
-    for variant, steps in (("dense", 40), ("convolutional", 10))
+    for variant, steps in (("dense", 200), ("convolutional", 40))
 }  # fmt: skip

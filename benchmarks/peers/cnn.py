@@ -44,10 +44,10 @@ def torch_simple(case: Case, torch):
 
 
 CASES = {
-    "lenet5": Case("cnn", "lenet5", (28, 28, 1), 128, 40, {
+    "lenet5": Case("cnn", "lenet5", (28, 28, 1), 128, 100, {
         "Keras by hand": keras_classifier(keras_lenet5), "PyTorch": torch_classifier(torch_lenet5),
     }),
-    "simple": Case("cnn", "simple", (28, 28, 1), 128, 10, {
+    "simple": Case("cnn", "simple", (28, 28, 1), 128, 30, {
         "Keras by hand": keras_classifier(keras_simple), "PyTorch": torch_classifier(torch_simple),
     }),
 }  # fmt: skip

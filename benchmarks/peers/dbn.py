@@ -36,11 +36,11 @@ def classifier(case: Case, torch):
 
 CASES = {
     "dbn_pretraining": Case(
-        "dbn", "small", (28, 28, 1), 50, 40, {"PyTorch": pretraining}, {"pretrain_epochs": 1000},
+        "dbn", "small", (28, 28, 1), 50, 200, {"PyTorch": pretraining}, {"pretrain_epochs": 1000},
         values="binary", generate={"gibbs_steps": 100},
     ),
     "dbn_finetuning": Case(
-        "dbn", "small", (28, 28, 1), 50, 40, {"PyTorch": torch_classifier(classifier)},
+        "dbn", "small", (28, 28, 1), 50, 200, {"PyTorch": torch_classifier(classifier)},
         {"pretrain_epochs": 0}, values="binary",
     ),
 }  # fmt: skip

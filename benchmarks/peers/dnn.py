@@ -21,7 +21,7 @@ def torch_dnn(case: Case, torch):
 
 
 CASES = {
-    "dnn": Case("dnn", "mlp", (28, 28, 1), 128, 40, {
+    "dnn": Case("dnn", "mlp", (28, 28, 1), 128, 200, {
         "Keras by hand": keras_classifier(keras_dnn), "PyTorch": torch_classifier(torch_dnn),
     }),
 }  # fmt: skip

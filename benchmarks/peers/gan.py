@@ -65,7 +65,7 @@ def pytorch(case: Case) -> tuple:
 
 
 CASES = {
-    name: Case("gan", name, (28, 28, 1), 64, 10, {"PyTorch": pytorch},
+    name: Case("gan", name, (28, 28, 1), 64, 30, {"PyTorch": pytorch},
                num_classes=None, values="unit", generate={})
     for name in ("dcgan", "wgan_gp")
 }  # fmt: skip

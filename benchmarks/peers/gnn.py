@@ -4,7 +4,7 @@ A step is an epoch: the whole graph, 140 of whose nodes have labels. Features ar
 node, scaled to the sum 1; torch-geometric takes them as a dense matrix, as its examples do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peers import Case, of_torch
 
@@ -15,6 +15,12 @@ NODES, WORDS, EDGES, LABELLED = 2708, 18, 5278, 140
 class GraphCase(Case):
     """A case whose batch is a graph."""
 
+    nodes: int = NODES
+
+    def larger(self, what, factor):
+        """More nodes ("nodes"), with as many edges each."""
+        return replace(self, nodes=self.nodes * factor) if what == "nodes" else None
+
     def graph(self):
         """The graph and the labels of its nodes, int32 (n,)."""
         import numpy as np
@@ -22,13 +28,14 @@ class GraphCase(Case):
         from recipes.data.graph_batches import Graph, in_order, mirrored, sparse_rows
 
         generator = np.random.default_rng(0)
-        words = generator.random((NODES, *self.input_shape)) < WORDS / self.input_shape[0]
+        words = generator.random((self.nodes, *self.input_shape)) < WORDS / self.input_shape[0]
         words[:, 0] |= ~words.any(axis=1)
         values, columns = sparse_rows(words / words.sum(axis=1, keepdims=True))
-        edges = generator.integers(0, NODES, (EDGES, 2))
-        edges, weights = in_order(*mirrored(edges, np.ones(EDGES)), NODES)
-        y = generator.integers(0, self.num_classes, NODES, "int32")
-        return Graph(values, edges, weights, np.array([NODES], "int32"), columns), y
+        count = EDGES * self.nodes // NODES
+        edges = generator.integers(0, self.nodes, (count, 2))
+        edges, weights = in_order(*mirrored(edges, np.ones(count)), self.nodes)
+        y = generator.integers(0, self.num_classes, self.nodes, "int32")
+        return Graph(values, edges, weights, np.array([self.nodes], "int32"), columns), y
 
     def batches(self):
         """As `fit` takes it."""
@@ -46,8 +53,8 @@ class GraphCase(Case):
         from peers import device
 
         graph, y = self.graph()
-        x = np.zeros((NODES, *self.input_shape), "float32")
-        np.add.at(x, (np.arange(NODES)[:, None], graph.columns), graph.features)
+        x = np.zeros((self.nodes, *self.input_shape), "float32")
+        np.add.at(x, (np.arange(self.nodes)[:, None], graph.columns), graph.features)
         edge_index = torch.from_numpy(graph.edges.T.astype("int64").copy())
         inputs = tuple(part.to(device()) for part in (torch.from_numpy(x), edge_index))
         return [(inputs, torch.from_numpy(y).long().to(device()))] * self.epochs

@@ -102,7 +102,7 @@ def transformers(case: Case) -> tuple:
 
 CASES = {
     "gpt_nano": Case(
-        "gpt", "nano", (64,), 12, 20, {"PyTorch": pytorch, "transformers": transformers},
+        "gpt", "nano", (64,), 12, 100, {"PyTorch": pytorch, "transformers": transformers},
         {"vocabulary_size": 65, "warmup_steps": 0}, values="ids", generate={"max_new_tokens": 63},
     ),
 }  # fmt: skip

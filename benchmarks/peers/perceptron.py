@@ -11,7 +11,7 @@ def scikit_learn():
 
 CASES = {
     "perceptron": Case(
-        "perceptron", "rosenblatt", (784,), 128, 16,
+        "perceptron", "rosenblatt", (784,), 128, 128,
         {"scikit-learn": of_scikit_learn(scikit_learn)},
     ),
 }  # fmt: skip

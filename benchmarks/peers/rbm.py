@@ -92,7 +92,7 @@ def pytorch(case: Case) -> tuple:
 
 CASES = {
     "rbm": Case(
-        "rbm", "pcd", (28, 28, 1), 100, 20, {"scikit-learn": scikit_learn, "PyTorch": pytorch},
+        "rbm", "pcd", (28, 28, 1), 100, 100, {"scikit-learn": scikit_learn, "PyTorch": pytorch},
         {"units": 500}, num_classes=None, values="binary", generate={"gibbs_steps": 100},
         predict="encode",
     ),

@@ -97,7 +97,7 @@ PEERS = {
     "PyTorch": torch_classifier(torch_resnet),
 }
 CASES = {
-    "resnet20": Case("resnet", "resnet20", (28, 28, 1), 64, 10, PEERS),
+    "resnet20": Case("resnet", "resnet20", (28, 28, 1), 64, 20, PEERS),
     # keras.applications has no weight decay; it strides in the first 1x1 convolution of a block,
     # which is less work, and its convolutions have biases.
     "resnet50": Case(

@@ -83,11 +83,11 @@ def both(family: str, variant: str, layer: str) -> dict[str, Case]:
     """A family's cases: its default variant on series, and `text`."""
     return {
         f"{family}_series": Case(
-            family, variant, (104, 1), 64, 20, {"PyTorch": forecaster(layer)}, {"horizon": 13},
+            family, variant, (104, 1), 64, 100, {"PyTorch": forecaster(layer)}, {"horizon": 13},
             num_classes=None, values="series",
         ),
         f"{family}_text": Case(
-            family, "text", (24,), 32, 20, {"PyTorch": classifier(layer)},
+            family, "text", (24,), 32, 100, {"PyTorch": classifier(layer)},
             {"vocabulary_size": 4000}, num_classes=6, values="words",
         ),
     }  # fmt: skip

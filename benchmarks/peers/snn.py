@@ -28,6 +28,6 @@ def by_snntorch(case: Case, torch):
 
 
 CASES = {
-    "snn": Case("snn", "dense", (28, 28, 1), 128, 10, {"snnTorch": torch_classifier(by_snntorch)},
+    "snn": Case("snn", "dense", (28, 28, 1), 128, 40, {"snnTorch": torch_classifier(by_snntorch)},
                 values="unit"),
 }  # fmt: skip

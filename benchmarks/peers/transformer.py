@@ -110,7 +110,7 @@ def transformers(case: Case) -> tuple:
 
 CASES = {
     "transformer_small": Case(
-        "transformer", "small", (36, 11), 64, 20,
+        "transformer", "small", (36, 11), 64, 40,
         {"PyTorch": pytorch, "transformers": transformers}, SIZES, num_classes=None,
         values="pairs", generate={},
     ),

@@ -45,6 +45,6 @@ def pytorch(case: Case) -> tuple:
 
 
 CASES = {
-    "vae": Case("vae", "dense", (28, 28, 1), 128, 40, {"PyTorch": pytorch},
+    "vae": Case("vae", "dense", (28, 28, 1), 128, 200, {"PyTorch": pytorch},
                 num_classes=None, values="unit", generate={}),
 }  # fmt: skip
