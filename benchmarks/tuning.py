@@ -379,7 +379,9 @@ def table(found: dict) -> str:
     if not rows_of("tuned"):
         return "\n".join(lines) + "\n"
     better = sum(row["better"] for row in rows_of("tuned"))
-    lines += ["", f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better.", ""]
+    equal = sum(row["tuned"] == row["default"] for row in rows_of("tuned"))
+    told = f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better than the"
+    lines += ["", f"{told} default, {equal} as good.", ""]
     lines += measures.markdown(
         ["family", "metric", "default", "tuned", "trials", "minutes, default / search"],
         [[row["family"], row["metric"], f"{row['default']:.4g}", f"{row['tuned']:.4g}",

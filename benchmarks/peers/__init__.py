@@ -27,6 +27,10 @@ MODULES = {
 }
 
 
+# Why a network takes longer than in PyTorch, where the rows beside Keras by hand say so.
+KERAS = "TensorFlow's own operations: by hand in Keras it takes as long"
+
+
 @dataclass
 class Case:
     """A network of ours, the data it learns from, and the contenders."""

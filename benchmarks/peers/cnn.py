@@ -1,6 +1,6 @@
 """Small convolutional networks in plain Keras and PyTorch."""
 
-from peers import Case, keras_classifier, torch_classifier
+from peers import KERAS, Case, keras_classifier, torch_classifier
 
 
 def keras_lenet5(case: Case, keras):
@@ -46,8 +46,8 @@ def torch_simple(case: Case, torch):
 CASES = {
     "lenet5": Case("cnn", "lenet5", (28, 28, 1), 128, 100, {
         "Keras by hand": keras_classifier(keras_lenet5), "PyTorch": torch_classifier(torch_lenet5),
-    }),
+    }, why=KERAS),
     "simple": Case("cnn", "simple", (28, 28, 1), 128, 30, {
         "Keras by hand": keras_classifier(keras_simple), "PyTorch": torch_classifier(torch_simple),
-    }),
+    }, why=KERAS),
 }  # fmt: skip

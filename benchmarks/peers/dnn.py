@@ -1,6 +1,6 @@
 """Two hidden layers in plain Keras and PyTorch."""
 
-from peers import Case, keras_classifier, torch_classifier
+from peers import KERAS, Case, keras_classifier, torch_classifier
 
 
 def keras_dnn(case: Case, keras):
@@ -23,5 +23,5 @@ def torch_dnn(case: Case, torch):
 CASES = {
     "dnn": Case("dnn", "mlp", (28, 28, 1), 128, 200, {
         "Keras by hand": keras_classifier(keras_dnn), "PyTorch": torch_classifier(torch_dnn),
-    }),
+    }, why=KERAS),
 }  # fmt: skip

@@ -45,10 +45,16 @@ def pytorch(case: Case) -> tuple:
     return parts, memory.numel()
 
 
+WHY = {
+    "hebb": "each turn of a unit is a handful of small operations",
+    "synchronous": "Keras's `fit` and `predict` take a tenth of a second, whatever they do",
+}
+
+
 def case(variant: str, patterns: int) -> Case:
     return Case(
         "hopfield", variant, (UNITS,), patterns, 1, {"PyTorch": pytorch},
-        {"num_patterns": patterns}, num_classes=None, values="signs",
+        {"num_patterns": patterns}, num_classes=None, values="signs", why=WHY.get(variant, ""),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Residual networks in plain Keras, `keras.applications` and PyTorch."""
 
-from peers import Case, keras_classifier, torch_classifier
+from peers import KERAS, Case, keras_classifier, torch_classifier
 
 # (filters, blocks) of each stage
 STAGES = {
@@ -97,12 +97,12 @@ PEERS = {
     "PyTorch": torch_classifier(torch_resnet),
 }
 CASES = {
-    "resnet20": Case("resnet", "resnet20", (28, 28, 1), 64, 20, PEERS),
+    "resnet20": Case("resnet", "resnet20", (28, 28, 1), 64, 20, PEERS, why=KERAS),
     # keras.applications has no weight decay; it strides in the first 1x1 convolution of a block,
     # which is less work, and its convolutions have biases.
     "resnet50": Case(
         "resnet", "resnet50", (64, 64, 3), 8, 6,
         {**PEERS, "keras.applications": keras_classifier(keras_applications_resnet50)},
-        {"weight_decay": 0.0},
+        {"weight_decay": 0.0}, why=KERAS,
     ),
 }  # fmt: skip

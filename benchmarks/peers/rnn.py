@@ -79,16 +79,19 @@ def classifier(layer: str) -> Callable:
     return contender
 
 
+LOOP = "each step of TensorFlow's loop is a dozen small operations"
+
+
 def both(family: str, variant: str, layer: str) -> dict[str, Case]:
     """A family's cases: its default variant on series, and `text`."""
     return {
         f"{family}_series": Case(
             family, variant, (104, 1), 64, 100, {"PyTorch": forecaster(layer)}, {"horizon": 13},
-            num_classes=None, values="series",
+            num_classes=None, values="series", why=LOOP,
         ),
         f"{family}_text": Case(
             family, "text", (24,), 32, 100, {"PyTorch": classifier(layer)},
-            {"vocabulary_size": 4000}, num_classes=6, values="words",
+            {"vocabulary_size": 4000}, num_classes=6, values="words", why=LOOP,
         ),
     }  # fmt: skip
 
