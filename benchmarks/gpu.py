@@ -172,7 +172,7 @@ def table(found: dict) -> str:
     lines += [f"Peak of a product of matrices in bfloat16: {found['peak'] / 1e12:.1f} TFLOP/s.", ""]
     titles = ["network", "by", "precision", "examples/s", "to float32", "to PyTorch",
               "share of the peak", "memory, GB", "first epoch, s", "loss", "device"]  # fmt: skip
-    cells_of_all = []
+    table_rows = []
     rows = {(r["network"], r["by"], r["precision"]): r for r in found["rows"]}
     for (network, by, precision), row in rows.items():
 
@@ -185,8 +185,8 @@ def table(found: dict) -> str:
         cells += [f"{100 * row['operations'] / row['step'] / found['peak']:.0f} %"]
         cells += [f"{row['memory'] / 2**30:.1f}" if row["memory"] else ""]
         cells += [f"{row['first_epoch']:.0f}", f"{row['loss']:.3f}", row["device"]]
-        cells_of_all.append(cells)
-    return "\n".join([*lines, *measures.markdown(titles, cells_of_all)]) + "\n"
+        table_rows.append(cells)
+    return "\n".join([*lines, *measures.markdown(titles, table_rows)]) + "\n"
 
 
 def main() -> None:

@@ -124,9 +124,8 @@ def compare(name: str, backend: str, device: str, rounds: int, grown: tuple = ()
     for worker in workers.values():
         worker.communicate()  # closes its input, which ends it
 
-    asked = {"keras", "numpy", "torch", backend}
-    asked |= set(map(module_of, workers))
-    packages = sorted(packages_distributions()[module][0] for module in asked)
+    used = {"keras", "numpy", backend, *map(module_of, workers)}
+    packages = sorted(packages_distributions()[module][0] for module in used)
     common = {
         "name": name, "backend": backend, "device": device,
         "input_shape": case.input_shape, "batch_size": case.batch_size, "steps": case.steps,
