@@ -270,7 +270,8 @@ def main() -> None:
                     print(record(compare(*given), "speed", table), flush=True)
                 for what in options.grow or ():
                     if CASES[name].larger(what, 1) is None:
-                        continue  # it has none
+                        print(f"{name}: does not grow by {what}")
+                        continue
                     print(record(grow(*given, what), "growth", growth_table), flush=True)
 
 

@@ -55,7 +55,7 @@ class Case:
 
     def larger(self, what: str, factor: int) -> "Case | None":
         """The same with larger batches ("batch") or longer sequences ("length"), if it has any."""
-        if what == "batch":
+        if what == "batch" and self.values != "signs":  # a memory takes all patterns at once
             return replace(self, batch_size=self.batch_size * factor)
         if what == "length" and self.values in ("ids", "words", "pairs", "series"):
             length, last = self.input_shape[0] * factor, self.input_shape[1:]
