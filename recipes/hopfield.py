@@ -329,7 +329,9 @@ class Hopfield(Unsupervised):
         def store(epoch, callbacks):
             callbacks.on_train_batch_begin(0)
             self.memory.store(patterns.reshape(self.num_patterns, -1))
-            logs = self.evaluate(patterns, batch_size=batch_size, verbose=0, return_dict=True)
+            logs = self.evaluate(
+                patterns, batch_size=batch_size or 256, verbose=0, return_dict=True
+            )
             callbacks.on_train_batch_end(0, logs)
             return logs
 

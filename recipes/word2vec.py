@@ -36,7 +36,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe, unknown
-from recipes.data.core import Batches
+from recipes.data.core import Batches, Feed
 from recipes.data.vectors import Vectors
 from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
@@ -123,7 +123,7 @@ class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         return {"learning_rate": self.learning_rate, "steps": self.steps, "start": self.start}
 
 
-class Draws(keras.utils.PyDataset):
+class Draws(Feed):
     """What a step learns from, drawn from batches (x, ...) of rows: a dictionary for each batch.
 
     It is drawn by NumPy, some 30 times faster than XLA draws random numbers on a CPU; each epoch

@@ -410,3 +410,23 @@ def test_whole_batches_leave_out_others_in_each_epoch():
     assert set(epochs[0]) != set(epochs[1])
     assert [len(y) for _, y in whole.with_batch_size(64).train] == [50]  # too few for one
     assert sum(len(y) for _, y in whole.train.first(20)) == 20
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's pipelines")
+def test_tensorflow_does_not_tune_the_pipeline_of_our_batches_alone():
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    class Other(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return np.zeros((2, 3), "float32"), np.zeros(2, "float32")
+
+    x = np.arange(12, dtype="float32").reshape(6, 2)
+    ours = Batches(x, np.arange(6), np.arange(6), np.asarray, 4)
+    ours, other = (PyDatasetAdapter(part).get_tf_dataset() for part in (ours, Other()))
+    assert ours.options().autotune.enabled is False
+    assert other.options().autotune.enabled is None
+    read = [(a.numpy().tolist(), b.numpy().tolist()) for a, b in ours]
+    assert read == [(x[:4].tolist(), [0, 1, 2, 3]), (x[4:].tolist(), [4, 5])]

@@ -1,5 +1,6 @@
 """What every kind of data has in common: `Data`, its batches, and its splits."""
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,16 @@ class Transform(Protocol):
         """All that is needed to make it again, as JSON holds it."""
 
 
-class Batches(keras.utils.PyDataset):
+class Feed(keras.utils.PyDataset):
+    """A `PyDataset` that TensorFlow reads without waiting; see `recipes.data.feed_tensorflow`."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        if keras.backend.backend() == "tensorflow":
+            importlib.import_module("recipes.data.feed_tensorflow")
+
+
+class Batches(Feed):
     """Examples in batches, for `fit`, `evaluate` and `predict` on every backend.
 
     The order of an epoch is a function of the seed and of the epoch's number alone, so a training

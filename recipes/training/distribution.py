@@ -25,6 +25,7 @@ import keras
 import numpy as np
 
 from recipes.contract import check
+from recipes.data.core import Feed
 
 LAYOUT = {  # weights of a transformer, by their paths: the axis that is split
     r".*attention/(q|kv|qkv)/kernel": (None, "model"),
@@ -120,7 +121,7 @@ class Distribution:
         return None if batches is None else Share(batches, self)
 
 
-class Share(keras.utils.PyDataset):
+class Share(Feed):
     """A process's share of each batch, which all processes prepare alike.
 
     A batch that the devices cannot share evenly, such as an epoch's last one, begins again with
