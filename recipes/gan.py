@@ -171,7 +171,6 @@ class GAN(Unsupervised):
             use; 0: none, they use the weights as they are.
     """
 
-    xla_on_cpu = True
     networks = ("generator", "discriminator")
     numbers = ("adversarial_loss", "gradient_penalty", "ema_decay")
 
