@@ -1,6 +1,6 @@
 """Autoencoders of PyTorch's own layers."""
 
-from peers import Case, device, of_torch
+from peers import STEP, Case, device, of_torch
 
 
 def coder(case: Case):
@@ -45,7 +45,7 @@ def pytorch(case: Case) -> tuple:
 CASES = {
     f"autoencoder_{variant}": Case(
         "autoencoder", variant, (28, 28, 1), 128, steps, {"PyTorch": pytorch},
-        num_classes=None, values="unit",
+        num_classes=None, values="unit", why=STEP,
     )
     for variant, steps in (("dense", 200), ("convolutional", 40))
 }  # fmt: skip

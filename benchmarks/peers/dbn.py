@@ -1,6 +1,6 @@
 """A deep belief network's two kinds of steps, in PyTorch."""
 
-from peers import Case, device, of_torch, torch_classifier
+from peers import STEP, Case, device, of_torch, torch_classifier
 from peers.rbm import gibbs, learn, machine
 
 
@@ -37,10 +37,10 @@ def classifier(case: Case, torch):
 CASES = {
     "dbn_pretraining": Case(
         "dbn", "small", (28, 28, 1), 50, 200, {"PyTorch": pretraining}, {"pretrain_epochs": 1000},
-        values="binary", generate={"gibbs_steps": 100},
+        values="binary", generate={"gibbs_steps": 100}, why=STEP,
     ),
     "dbn_finetuning": Case(
         "dbn", "small", (28, 28, 1), 50, 200, {"PyTorch": torch_classifier(classifier)},
-        {"pretrain_epochs": 0}, values="binary",
+        {"pretrain_epochs": 0}, values="binary", why=STEP,
     ),
 }  # fmt: skip

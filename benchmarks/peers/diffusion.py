@@ -49,5 +49,6 @@ def diffusers(case: Case) -> tuple:
 
 CASES = {
     "ddpm": Case("diffusion", "mnist", (28, 28, 1), 32, 8, {"diffusers": diffusers},
-                 num_classes=None, values="unit", generate={"steps": 50}),
+                 num_classes=None, values="unit", generate={"steps": 50},
+                 why="convolutions: XLA takes as long as TensorFlow's own"),
 }  # fmt: skip

@@ -136,6 +136,6 @@ CASES = {
     ),
     "gat_cora": GraphCase(
         "gnn", "gat", SHAPE, 1, 20, {"torch-geometric": gat}, {**SPARSE, "message_dropout": 0.0},
-        num_classes=7, epochs=20,
+        num_classes=7, epochs=20, why="gathers and sums over edges: see the row on JAX",
     ),
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """Associative memories in PyTorch: storing (with one recall, as our `fit` reports) and recall."""
 
-from peers import Case, device, of_torch
+from peers import CALLS, Case, device, of_torch
 
 UNITS = 500
 
@@ -47,7 +47,8 @@ def pytorch(case: Case) -> tuple:
 
 WHY = {
     "hebb": "each turn of a unit is a handful of small operations",
-    "synchronous": "Keras's `fit` and `predict` take a tenth of a second, whatever they do",
+    "synchronous": CALLS,
+    "modern": CALLS,
 }
 
 

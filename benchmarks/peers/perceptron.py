@@ -13,5 +13,6 @@ CASES = {
     "perceptron": Case(
         "perceptron", "rosenblatt", (784,), 128, 128,
         {"scikit-learn": of_scikit_learn(scikit_learn)},
+        why="example after example, there in a loop in C",
     ),
 }  # fmt: skip

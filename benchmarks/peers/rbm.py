@@ -1,6 +1,6 @@
 """Restricted Boltzmann machines: scikit-learn's, and one of PyTorch's matrix products."""
 
-from peers import Case, device, of_torch
+from peers import STEP, Case, device, of_torch
 
 
 def scikit_learn(case: Case) -> tuple:
@@ -94,6 +94,6 @@ CASES = {
     "rbm": Case(
         "rbm", "pcd", (28, 28, 1), 100, 100, {"scikit-learn": scikit_learn, "PyTorch": pytorch},
         {"units": 500}, num_classes=None, values="binary", generate={"gibbs_steps": 100},
-        predict="encode",
+        predict="encode", why=STEP,
     ),
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """The variational autoencoder 784-400-20 of PyTorch's own layers."""
 
-from peers import Case, device, of_torch
+from peers import STEP, Case, device, of_torch
 
 
 def pytorch(case: Case) -> tuple:
@@ -46,5 +46,5 @@ def pytorch(case: Case) -> tuple:
 
 CASES = {
     "vae": Case("vae", "dense", (28, 28, 1), 128, 200, {"PyTorch": pytorch},
-                num_classes=None, values="unit", generate={}),
+                num_classes=None, values="unit", generate={}, why=STEP),
 }  # fmt: skip
