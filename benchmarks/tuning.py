@@ -82,7 +82,7 @@ def ours(case: str, algorithm: str, seed: int, trials: int, workers: int, direct
     search = recipes.tune(
         case, data, variant=variant, algorithm=algorithm, max_trials=trials, epochs=epochs,
         precision="float32", seed=seed, objective=("val_loss", "min"), space=space,
-        directory=directory, workers=workers, verbose=0,
+        start=(), directory=directory, workers=workers, verbose=0,
     )  # fmt: skip
     return {"seconds": time.perf_counter() - start, "best": search.best_score}
 
@@ -144,19 +144,19 @@ def in_process(what: str, *arguments) -> dict:
 
 def speed(options: argparse.Namespace) -> list[dict]:
     """Pairs of searches, one after the other, the first one in turns."""
-    rows = []
+    rows, algorithm = [], options.algorithm or "random"
     for case in options.cases:
         for seed in range(options.seeds):
             found = {}
             for name in ("ours", "plain") if seed % 2 else ("plain", "ours"):
                 with tempfile.TemporaryDirectory() as folder:
                     found[name] = in_process(
-                        name, case, options.algorithm, seed, options.trials, options.workers,
+                        name, case, algorithm, seed, options.trials, options.workers,
                         f"{folder}/search",
                     )  # fmt: skip
             rows.append(
                 {
-                    "case": case, "algorithm": options.algorithm, "seed": seed,
+                    "case": case, "algorithm": algorithm, "seed": seed,
                     "trials": options.trials, "workers": options.workers,
                     "trials_an_hour": {
                         name: round(3600 * options.trials / f["seconds"], 1)
@@ -317,19 +317,23 @@ def tuned(options: argparse.Namespace) -> list[dict]:
             run = recipes.train(name, data, run_dir=f"{folder}/run", verbose=0)
             trained = time.perf_counter()
             search = recipes.tune(
-                name, data, max_trials=options.trials, budget=options.budget, seed=options.seed,
-                workers=options.workers, directory=f"{folder}/search", verbose=0,
+                name, data, algorithm=options.algorithm or "bayesian", max_trials=options.trials,
+                budget=options.budget, seed=options.seed, workers=options.workers,
+                directory=f"{folder}/search", verbose=0,
             )  # fmt: skip
-            best = search.best_model().evaluate(data.test, verbose=0, return_dict=True)[metric]
             seconds = (trained - start, time.perf_counter() - trained)
-        default = run.metrics[f"test_{metric}"]
+            best = search.best_model().evaluate(data.test, verbose=0, return_dict=True)[metric]
+            default = run.metrics[f"test_{metric}"]
+            number = json.loads((search.directory / "best.json").read_text())["number"]
         row = {
             "family": name,
             "metric": f"{metric} ({direction})",
             "default": default,
             "tuned": best,
             "better": bool(best > default if direction == "max" else best < default),
+            "algorithm": search.config["algorithm"],
             "trials": len(search.trials),
+            "best_trial": number,
             "minutes": [round(s / 60, 1) for s in seconds],
             "arguments": search.best_arguments,
         }
@@ -381,11 +385,13 @@ def table(found: dict) -> str:
     better = sum(row["better"] for row in rows_of("tuned"))
     equal = sum(row["tuned"] == row["default"] for row in rows_of("tuned"))
     told = f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better than the"
-    lines += ["", f"{told} default, {equal} as good.", ""]
+    lines += ["", f"{told} default, {equal} as good. The first trial is the default.", ""]
     lines += measures.markdown(
-        ["family", "metric", "default", "tuned", "trials", "minutes, default / search"],
+        ["family", "metric", "default", "tuned", "algorithm", "trials", "the best trial",
+         "minutes, default / search"],
         [[row["family"], row["metric"], f"{row['default']:.4g}", f"{row['tuned']:.4g}",
-          row["trials"], " / ".join(map(str, row["minutes"]))] for row in rows_of("tuned")],
+          row["algorithm"], row["trials"], row["best_trial"],
+          " / ".join(map(str, row["minutes"]))] for row in rows_of("tuned")],
     )  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -396,7 +402,7 @@ def main() -> None:
     parser.add_argument("what", choices=["speed", "kills", "memory", "tuned"])
     cases = f"of speed: {', '.join(CASES)}; of tuned: families"
     parser.add_argument("cases", nargs="*", help=cases)
-    parser.add_argument("--algorithm", default="random", choices=["random", "bayesian"])
+    parser.add_argument("--algorithm", help="default random; of tuned, bayesian")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of kills and of tuned")
     parser.add_argument("--trials", type=int, default=20)

@@ -60,7 +60,7 @@ def record_of(task, fate):
     return {"reason": fate, "epoch": 1, "best_epoch": 1, "score": score, "history": history}
 
 
-def run(directory: Path, executor, algorithm="random", max_trials=6, start=(), **options):
+def run(directory: Path, executor, algorithm="random", max_trials=6, start=None, **options):
     oracle = make_oracle(algorithm, space(), ("score", "max"), max_trials, 9, 0, directory, start)
 
     def task_of(trial):
@@ -82,6 +82,8 @@ def test_a_kill_at_any_moment_changes_nothing(algorithm, tmp_path, monkeypatch):
     """One process at a time is killed before and after each time that the oracle is saved."""
     whole = outcomes(run(tmp_path / "whole", Fake(), algorithm)[0])
     assert [t[2] for t in whole] == ["COMPLETED"] * 6
+    defaults = space().hyperparameters.values
+    assert {name: whole[0][1][name] for name in defaults} == defaults
     save, count = ORACLES[algorithm].save, itertools.count()
     lives, fatal = [], itertools.chain(range(1, 40, 3), itertools.repeat(1000))
 
@@ -126,7 +128,7 @@ def test_what_is_given_is_tried_first_and_survives_a_kill(algorithm, tmp_path, m
     with pytest.raises(Kill):
         run(tmp_path / "killed", Fake(), algorithm, start=START)
     # Given again or not, it is tried once.
-    for start in ((), START):
+    for start in (None, START):
         (tmp_path / "again").mkdir(exist_ok=True)
         for file in (tmp_path / "killed").glob("*.json"):
             (tmp_path / "again" / file.name).write_bytes(file.read_bytes())

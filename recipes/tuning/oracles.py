@@ -153,7 +153,7 @@ def make_oracle(
     epochs: int,
     seed: int,
     directory: Path,
-    start: Sequence[dict[str, Any]] = (),
+    start: Sequence[dict[str, Any]] | None = None,
 ) -> keras_tuner.Oracle:
     """What chooses the hyperparameters, where it stood if the directory has its file.
 
@@ -165,7 +165,8 @@ def make_oracle(
         epochs: of the longest trial; only Hyperband asks.
         seed: from 0.
         directory: of the search.
-        start: values to try next, unless they were tried before.
+        start: values to try next, unless they were tried before; None: a search that begins tries
+            the space's defaults first.
     """
     options: dict[str, Any] = {}
     if algorithm == "bayesian":
@@ -186,5 +187,7 @@ def make_oracle(
     oracle._set_project_dir(str(directory.parent), directory.name)
     if Path(oracle._get_oracle_fname()).exists():
         oracle.reload()
-    oracle.first += [values for values in start if values not in oracle.first]
+    elif start is None:
+        start = [space.filled({})]
+    oracle.first += [values for values in start or () if values not in oracle.first]
     return oracle

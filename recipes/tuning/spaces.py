@@ -64,6 +64,14 @@ class Space:
         """What the function decides, without what is fixed."""
         return {k: v for k, v in self.function(hp).items() if k not in self.ignored}
 
+    def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A value for each hyperparameter that is active then, the default where none is given."""
+        values: dict[str, Any] = {}
+        for p in self.hyperparameters.space:  # those that others depend on come first
+            if all(condition.is_active(values) for condition in p.conditions):
+                values[p.name] = given.get(p.name, p.default)
+        return values
+
     def values(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         """Of the hyperparameters that vary."""
         return {k: v for k, v in hp.values.items() if k in self.varying}

@@ -18,7 +18,7 @@ MOST = 50_000  # combinations that are tried to find the values behind arguments
 
 def read_start(
     start: Sequence[Mapping[str, Any]] | str | Path | None, space: Space
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]] | None:
     """Values of the space's hyperparameters, for each configuration; defaults where none is given.
 
     Args:
@@ -32,7 +32,7 @@ def read_start(
             a directory that is no search, or whose configurations are all outside.
     """
     if start is None:
-        return []
+        return None
     if isinstance(start, str | Path):
         found = [_inside(values, space) for values in _best_of(start)]
         found = [values for values in found if values is not None]
@@ -61,7 +61,7 @@ def _inside(values: Mapping[str, Any], space: Space) -> dict[str, Any] | None:
     shared = [p for p in _searched(space) if p.name in values]
     if not shared or not all(_holds(p, values[p.name]) for p in shared):
         return None
-    return _filled({p.name: values[p.name] for p in shared}, space)
+    return space.filled({p.name: values[p.name] for p in shared})
 
 
 def _values_of(given: Mapping[str, Any], space: Space) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _values_of(given: Mapping[str, Any], space: Space) -> dict[str, Any]:
         return space.arguments(hp)
 
     wanted = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
-    found = _filled({}, space)
+    found = space.filled({})
     moved = {p.name: moved_by(p, hp, space.arguments) for p in _searched(space)}
     known = decided(found).keys() | set().union(*moved.values())
     for name in wanted:
@@ -86,7 +86,7 @@ def _values_of(given: Mapping[str, Any], space: Space) -> dict[str, Any]:
     for names in _groups(wanted, moved.values()):
         movers = [p for p in _searched(space) if moved[p.name] & names]
         for values in itertools.islice(_combinations(movers, wanted, found), MOST):
-            drawn = decided(_filled(values, space))
+            drawn = decided(space.filled(values))
             if all(name in drawn and drawn[name] == wanted[name] for name in names):
                 found = values
                 break
@@ -94,7 +94,7 @@ def _values_of(given: Mapping[str, Any], space: Space) -> dict[str, Any]:
             pairs = ", ".join(f"{name}={wanted[name]!r}" for name in sorted(names))
             ranges = "; ".join(map(_range, movers)) or "nothing of it is searched"
             raise ValueError(f"start: {pairs} is outside of the space: {ranges}")
-    return _filled(found, space)
+    return space.filled(found)
 
 
 def _groups(names: Iterable[str], moved: Iterable[set[str]]) -> list[set[str]]:
@@ -122,15 +122,6 @@ def _combinations(
     for value in of_any:
         if _holds(first, value):
             yield from _combinations(rest, wanted, {**values, first.name: value})
-
-
-def _filled(given: Mapping[str, Any], space: Space) -> dict[str, Any]:
-    """A value for each hyperparameter that is active then, the default where none is given."""
-    values: dict[str, Any] = {}
-    for p in space.hyperparameters.space:  # those that others depend on come first
-        if all(condition.is_active(values) for condition in p.conditions):
-            values[p.name] = given.get(p.name, p.default)
-    return values
 
 
 def _searched(space: Space) -> list[Any]:

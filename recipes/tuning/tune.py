@@ -92,7 +92,8 @@ def tune(
         search: names of the arguments to search; the space's others stay as they are.
         start: configurations to try first, dictionaries of arguments of the space, others at their
             defaults; or an earlier search's directory, for the best five of its own that this space
-            holds. A Bayesian search learns from them. Those that were tried are left out.
+            holds. A Bayesian search learns from them. Those that were tried are left out. A
+            search without it tries the defaults first, which what it finds has to beat.
         directory: of the search; default `searches/<family>-<data>-<number>`. A search that is
             there already continues, if it is the same but for `max_trials`.
         resume: a search's directory, to continue with all of its arguments; `max_trials` and how it
