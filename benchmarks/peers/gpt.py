@@ -6,7 +6,7 @@ The latter has biases, which the setting has not; it generates with its own cach
 from peers import Case, device, of_torch
 
 
-def optimized(model, case: Case) -> tuple:
+def optimized(model, rate=lambda step: 1e-3) -> tuple:
     """Step of AdamW with gradients clipped, as nanoGPT has it; matrices alone decay."""
     import torch
 
@@ -15,7 +15,8 @@ def optimized(model, case: Case) -> tuple:
         {"params": [w for w in weights if w.ndim >= 2], "weight_decay": 0.1},
         {"params": [w for w in weights if w.ndim < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, 1e-3, (0.9, 0.99))
+    optimizer = torch.optim.AdamW(groups, 1.0, (0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
 
     def logits(x):
         found = model(x)
@@ -28,17 +29,18 @@ def optimized(model, case: Case) -> tuple:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
+        schedule.step()
         return loss.detach(), (found.argmax(-1) == y).sum()
 
     return step, logits
 
 
-def pytorch(case: Case) -> tuple:
-    import torch
+def network(vocabulary_size: int, length: int):
+    """nanoGPT's network, with GPT-2's initialisation."""
     from torch import nn
     from torch.nn import functional as F
 
-    width, heads, length = 128, 4, case.input_shape[0]
+    width, heads, num_layers = 128, 4, 4
 
     class Block(nn.Module):
         def __init__(self):
@@ -60,16 +62,26 @@ def pytorch(case: Case) -> tuple:
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens = nn.Embedding(case.arguments["vocabulary_size"], width)
+            self.tokens = nn.Embedding(vocabulary_size, width)
             self.positions = nn.Embedding(length, width)
-            self.blocks = nn.Sequential(*(Block() for _ in range(4)))
+            self.blocks = nn.Sequential(*(Block() for _ in range(num_layers)))
             self.norm = nn.LayerNorm(width, bias=False)
+            for name, weight in self.named_parameters():
+                if weight.ndim == 2:
+                    residual = name.endswith(("out.weight", "down.weight"))
+                    nn.init.normal_(weight, 0.0, 0.02 * (2 * num_layers) ** (-0.5 * residual))
 
         def forward(self, x):
             x = self.tokens(x) + self.positions.weight[: x.shape[1]]
             return self.norm(self.blocks(x)) @ self.tokens.weight.T
 
-    model = Net().to(device())
+    return Net().to(device())
+
+
+def pytorch(case: Case) -> tuple:
+    import torch
+
+    model = network(case.arguments["vocabulary_size"], case.input_shape[0])
 
     def generate(count):
         """As nanoGPT does it: without a cache."""
@@ -79,7 +91,7 @@ def pytorch(case: Case) -> tuple:
             ids = torch.cat([ids, torch.multinomial(p, 1)], 1)
         return ids
 
-    return of_torch(case, *optimized(model, case), [model], generate)
+    return of_torch(case, *optimized(model), [model], generate)
 
 
 def transformers(case: Case) -> tuple:
@@ -97,7 +109,7 @@ def transformers(case: Case) -> tuple:
         ids = torch.ones(count, 1, dtype=torch.long, device=device())
         return model.generate(ids, do_sample=False, **case.generate)
 
-    return of_torch(case, *optimized(model, case), [model], generate)
+    return of_torch(case, *optimized(model), [model], generate)
 
 
 CASES = {
