@@ -26,9 +26,8 @@ SEEDS = 10
 class Best(keras.callbacks.Callback):
     """Keeps the weights of the epoch that is best on the validation part, and ends in good time.
 
-    As the code of GAT has it: an epoch is better if both its loss, without the penalty on weights,
-    and its accuracy are as good as any before; an epoch in which neither is for `patience` times
-    ends the training.
+    As the code of GAT has it: an epoch is better if both its loss and its accuracy are as good as
+    any before; an epoch in which neither is for `patience` times ends the training.
 
     Args:
         patience: epochs.
@@ -43,9 +42,8 @@ class Best(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Compare."""
         self.epochs = epoch + 1
-        loss, accuracy = 0.0, logs[f"val_{self.measure}"]
-        if self.measure != "auc":
-            loss = logs["val_loss"] - sum(float(penalty) for penalty in self.model.losses)
+        accuracy = logs[f"val_{self.measure}"]
+        loss = 0.0 if self.measure == "auc" else logs["val_loss"]
         good = loss <= self.loss, accuracy >= self.accuracy
         if all(good):
             self.weights = self.model.get_weights()

@@ -572,11 +572,13 @@ def load_data(source: object = "digits", *, batch_size: int = 60, seed: int = 0,
 
 
 def search_space(hp) -> dict:
-    """Arguments of `build_model` and of training; the defaults are those of `build_model`."""
+    """Arguments of `build_model` and of training; the defaults are those of `build_model`.
+
+    Not of `schedule` and `prediction`: they decide what the loss is measured on.
+    """
     return {
         "filters": hp.Choice("filters", [16, 24, 32, 64, 128], default=16),
         "num_blocks": hp.Int("num_blocks", 1, 3, default=1),
-        "schedule": hp.Choice("schedule", list(SCHEDULES), default="cosine"),
         "dropout_rate": hp.Float("dropout_rate", 0.0, 0.3, step=0.1, default=0.0),
         "learning_rate": hp.Float("learning_rate", 1e-4, 5e-3, sampling="log", default=3e-3),
         "batch_size": hp.Choice("batch_size", [15, 30, 60, 120], default=60),

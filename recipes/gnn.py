@@ -141,6 +141,13 @@ class GraphModel(keras.Model):
 
     xla_on_cpu = False
 
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As Keras's, but penalties on weights count in training only: else no decay would win."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training:
+            return loss
+        return loss - sum(w.regularizer(w) for w in self.trainable_weights if w.regularizer)
+
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
             validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
             sample_weight=None, **kwargs):  # fmt: skip

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from keras_tuner import HyperParameters
 
 from recipes import diffusion
 
@@ -93,6 +94,20 @@ def test_with_the_exact_guess_samples_have_the_exact_distribution(sampler, steps
     assert x.std() == pytest.approx(0.2, rel=0.06)
     correlation = np.corrcoef(x.reshape(400, -1).T) - np.eye(16)
     assert np.abs(correlation).max() < 0.25
+
+
+def test_no_search_chooses_what_the_loss_is_measured_on():
+    """The best guess that there is has another loss on each schedule."""
+    x = np.random.default_rng(0).normal(0.7, 0.1, (1000, *SHAPE)).astype("float32")  # in [0, 1]
+    best = {}
+    for schedule in diffusion.SCHEDULES:
+        model = exact(0.4, 0.2, schedule)
+        model.compile()
+        best[schedule] = model.evaluate(x, batch_size=1000, verbose=0)
+        a = diffusion.alpha_bars(schedule, 1000)[1:]
+        assert best[schedule] == pytest.approx(np.mean(a * 0.04 / (a * 0.04 + 1 - a)), rel=0.05)
+    assert best["linear"] < 0.7 * best["cosine"]
+    assert not {"schedule", "prediction"} & diffusion.search_space(HyperParameters()).keys()
 
 
 @pytest.mark.slow

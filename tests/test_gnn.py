@@ -67,6 +67,17 @@ def test_decay_covers_the_first_layer_of_gcn_and_all_of_gat(sketch):
     assert len(model.losses) == 1
 
 
+def test_decay_counts_in_training_only():
+    """Or a search for the lowest loss would always choose none."""
+    (graph, y), nodes = a_graph(), np.arange(40)
+    plain, decayed = small(seed=0), small(seed=0, weight_decay=0.5, learning_rate=1e-9)
+    x = graph.inputs(nodes)
+    loss = plain.evaluate(x, y, verbose=0)[0]
+    assert decayed.evaluate(x, y, verbose=0)[0] == pytest.approx(loss, rel=1e-5)
+    trained = decayed.fit(x, y, verbose=0).history["loss"][0]
+    assert trained == pytest.approx(loss + float(sum(decayed.losses)), rel=1e-5)
+
+
 # What counts.
 
 
