@@ -77,12 +77,22 @@ def forecasts(seed: int) -> dict:
 
 
 def texts(source, epochs: int, seed: int, families=TEXT, **options) -> dict:
-    """Accuracy on the test part of networks of equal width, from random embeddings."""
+    """Accuracy on the test part of networks of equal width, from random embeddings.
+
+    As Kim 2014: a tenth of the training part chooses the epoch.
+    """
+    import keras
+
     found = {}
     for name in families:
-        data = family(name).load_data(source, kind="text", seed=seed, **options)
+        data = family(name).load_data(
+            source, kind="text", seed=seed, validation_fraction=0.1, min_count=2, **options
+        )
         model = family(name).build_model("text", **data.spec, seed=seed)
-        model.fit(data.train, epochs=epochs, verbose=2)
+        best = keras.callbacks.EarlyStopping("val_accuracy", patience=epochs,
+                                             restore_best_weights=True)  # fmt: skip
+        model.fit(data.train, validation_data=data.validation, epochs=epochs, callbacks=[best],
+                  verbose=2)  # fmt: skip
         found[f"{name}_accuracy_percent"] = 100 * model.evaluate(data.test, verbose=0)[1]
         found[f"{name}_parameters"] = model.count_params()
         print(found, flush=True)
@@ -91,20 +101,17 @@ def texts(source, epochs: int, seed: int, families=TEXT, **options) -> dict:
 
 def trec(seed: int) -> dict:
     """Accuracy on TREC's 500 test questions, six coarse classes."""
-    options = {"level": "cased_words", "validation_fraction": 0, "min_count": 2}  # cased, as Kim
-    return texts("trec", 6, seed, **options)
+    return texts("trec", 8, seed, level="cased_words")  # cased, as Kim
 
 
 def polarity(seed: int) -> dict:
     """Accuracy on a tenth of the 10,662 film-review sentences."""
-    options = {"validation_fraction": 0, "test_fraction": 0.1, "min_count": 2}
-    return texts(DATA / "sentence_polarity", 6, seed, **options)
+    return texts(DATA / "sentence_polarity", 6, seed, test_fraction=0.1)
 
 
 def spam(seed: int) -> dict:
     """Accuracy on a fifth of the 5,574 SMS."""
-    options = {"validation_fraction": 0, "test_fraction": 0.2, "min_count": 2}
-    return texts(DATA / "sms_spam" / "SMSSpamCollection.gz", 8, seed, **options)
+    return texts(DATA / "sms_spam" / "SMSSpamCollection.gz", 8, seed, test_fraction=0.2)
 
 
 def spoken_digits(seed: int) -> dict:

@@ -448,8 +448,10 @@ def _tune(options: argparse.Namespace, rest: list[str]) -> None:
         data = family(named).load_data(*([source] if source else []), **of_data, **seed)
     search = recipes.tune(named, data, **given, **build)
     Console().print(search.table())
+    default = search.default_trial or {"score": None}
+    beside = "" if default["score"] is None else f", the defaults {default['score']:.4f}"
     print(f"""
-Best {search.best_score:.4f}; see {search.directory}/README.md. Go on with:
+Best {search.best_score:.4f}{beside}; see {search.directory}/README.md. Go on with:
   recipes train --from {shlex.quote(str(search.directory))}""")
 
 

@@ -309,10 +309,11 @@ def test_predict_names_pictures_and_values(monkeypatch, capsys):
 def test_tune_says_how_to_train_the_best(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     search = SimpleNamespace(table=lambda: "the table", best_score=0.5, directory=Path("one of"))
+    search.default_trial = {"score": 0.75}
     monkeypatch.setattr(recipes, "tune", lambda *args, **kwargs: search, raising=False)
     assert shell("tune dnn --data iris --test-fraction 0.4") == 0
     out = capsys.readouterr().out
-    assert "the table" in out
+    assert "the table" in out and "Best 0.5000, the defaults 0.7500" in out
     search.directory.mkdir()
     source = {"source": "iris", "test_fraction": 0.4, "batch_size": 32}
     config = {"family": "dnn", "data": {"source": source}, "epochs": 3, "precision": "float32"}

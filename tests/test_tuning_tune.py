@@ -661,6 +661,11 @@ def test_the_page_has_the_best_with_their_cost_and_the_failures(searched):
     assert rows[0] == "| trial | val_accuracy | seconds | weights | rate | norm |"
     assert rows[1] == "| 3 | 0.7000 | 1.5 | 1,000 | 0.001 | False |" and len(rows) == 5
     assert "- failed 2: loss is nan in epoch 1" in page
+    # The defaults, which the best have to beat, are told even behind them.
+    short = reports.page(TRIALS, config, default=TRIALS[0], most=1).splitlines()
+    trials = [line.split(" | ")[0] for line in short if line.startswith("| ")]
+    assert trials == ["| trial", "| ---", "| 3", "| 1 (defaults)"]
+    assert searched.default_trial is searched.trials[0]
     written = (searched.directory / "README.md").read_text()
     for name in re.findall(r"\]\((.*?)\)", written):
         assert (searched.directory / name).read_bytes().startswith(b"\x89PNG")
@@ -696,12 +701,12 @@ def test_progress_shows_what_runs_and_the_time_left():
 
 
 def test_table_has_the_best_first_and_the_reasons_of_failures():
-    table = reports.table(TRIALS, ("val_accuracy", "max"))
+    table = reports.table(TRIALS, ("val_accuracy", "max"), TRIALS[0])
     columns = {column.header: list(column.cells) for column in table.columns}
     assert columns["trial"] == ["3", "4", "1", "2"]
     assert columns["score"] == ["0.7000", "0.6000", "0.5000", "failed"]
     assert columns["rate"] == ["0.001", "0.01", "0.1", "0.9"] and "same" not in columns
-    assert table.caption == "failed 2: loss is nan in epoch 1"
+    assert table.caption == "defaults: 1\nfailed 2: loss is nan in epoch 1"
 
 
 @pytest.mark.slow

@@ -75,14 +75,21 @@ def score_of(trial: Trial) -> str:
     return f"{trial['score']:.4f}" + ("" if spread is None else f" ± {spread:.4f}")
 
 
-def table(trials: Sequence[Trial], objective: Sequence[str]) -> Table:
-    """The trials, the best first, with the arguments in which they differ."""
+def table(trials: Sequence[Trial], objective: Sequence[str], default: Trial | None = None) -> Table:
+    """The trials, the best first, with the arguments in which they differ.
+
+    Args:
+        trials: all.
+        objective: (name, direction).
+        default: that of the trials whose arguments are the defaults.
+    """
     name, direction = objective
     arguments = differing(trials, "arguments")
+    notes = [] if default is None else [f"defaults: {default['number']}"]
     made = Table(
         title=f"{len(trials)} trials by {name} ({direction})",
         title_justify="left",
-        caption="\n".join(_failures(trials)) or None,
+        caption="\n".join([*notes, *_failures(trials)]) or None,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -268,21 +275,27 @@ def parallel(trials: Sequence[Trial], objective: Sequence[str]) -> Figure:
     return made
 
 
-def page(trials: Sequence[Trial], config: Mapping[str, Any], most: int = 10) -> str:
+def page(
+    trials: Sequence[Trial],
+    config: Mapping[str, Any],
+    default: Trial | None = None,
+    most: int = 10,
+) -> str:
     """The search as a page of Markdown.
 
     Args:
         trials: all.
         config: what `search.json` holds.
-        most: trials in the table of the best.
+        default: that of the trials whose arguments are the defaults.
+        most: trials in the table of the best, beside the default one.
     """
     name, direction = objective = config["objective"]
-    best = ranked(trials, objective)[:most]
+    best = [t for i, t in enumerate(ranked(trials, objective)) if i < most or t is default]
     arguments = differing(trials, "arguments")
     head = ["trial", name, "seconds", "weights", *arguments]
     rows = [
         [
-            str(t["number"]),
+            f"{t['number']}{' (defaults)' * (t is default)}",
             "failed" if t["score"] is None else score_of(t),
             f"{t['seconds']:.1f}",
             "" if t["parameters"] is None else f"{t['parameters']:,}",

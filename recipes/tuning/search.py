@@ -120,6 +120,16 @@ class Search:
         return found
 
     @property
+    def default_trial(self) -> dict[str, Any] | None:
+        """The one in `trials` whose arguments are the defaults, the best where there are several.
+
+        The first of a search, unless it was given others to start with.
+        """
+        defaults = self.space.arguments(keras_tuner.HyperParameters())
+        found = [trial for trial in self.trials if trial["arguments"] == defaults]
+        return reports.ranked(found, self.config["objective"])[0] if found else None
+
+    @property
     def best_score(self) -> float:
         """Of the trial that did best, by the objective, in its best epoch."""
         return float(self._best().score)
@@ -177,7 +187,7 @@ class Search:
 
     def table(self) -> "Table":
         """The trials as a `rich` table, the best first."""
-        return reports.table(self.trials, self.config["objective"])
+        return reports.table(self.trials, self.config["objective"], self.default_trial)
 
     @property
     def importance(self) -> dict[str, float]:
@@ -217,7 +227,9 @@ class Search:
         scored = [trial for trial in trials if trial["score"] is not None]
         if len(scored) > 1 and reports.differing(trials, "values"):
             plots.save(reports.parallel(trials, objective), self.directory / "parallel.png")
-        (self.directory / "README.md").write_text(reports.page(trials, self.config))
+        (self.directory / "README.md").write_text(
+            reports.page(trials, self.config, self.default_trial)
+        )
 
     def __repr__(self) -> str:
         trials = self._ended()
