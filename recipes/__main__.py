@@ -366,7 +366,9 @@ def _best_of(
     check(named in (None, searched), "--from", directory, f"is of {searched}, not of {named}")
     best = found["best"]["arguments"]
     of_train = {
-        name: best.pop(name) for name in ("variant", "batch_size", "epochs") if name in best
+        name: best.pop(name)
+        for name in ("variant", "batch_size", "epochs", "precision")
+        if name in best
     }
     of_train = {"epochs": found["epochs"], "precision": found["precision"], **of_train}
     if "data" not in given:

@@ -319,6 +319,7 @@ def test_tune_says_how_to_train_the_best(monkeypatch, capsys, tmp_path):
     config = {"family": "dnn", "data": {"source": source}, "epochs": 3, "precision": "float32"}
     (search.directory / "search.json").write_text(json.dumps(config))
     best = {"variant": "tiny", "units": [64, 32], "dropout_rate": 0.1, "batch_size": 8}
+    best["precision"] = "bfloat16"
     train = []
     monkeypatch.setattr(
         recipes, "train", lambda *args, **kwargs: train.append((args, kwargs)), raising=False
@@ -329,7 +330,7 @@ def test_tune_says_how_to_train_the_best(monkeypatch, capsys, tmp_path):
     (search.directory / "best.json").write_text(json.dumps({"arguments": best}))
     assert main(said(out)["train"]) == 0
     wanted = {**best, "data": "iris", "data_options": {"test_fraction": 0.4, "batch_size": 32}}
-    wanted |= {"epochs": 3, "precision": "float32"}
+    wanted |= {"epochs": 3}
     assert train == [(("dnn",), wanted)]
     # what is given wins
     assert main(["train", "dnn", "--from", "one of", "--data", "wine", "--units", "7"]) == 0

@@ -178,6 +178,19 @@ def test_precision_holds_in_every_trial(precision, tmp_path):
     assert keras.config.dtype_policy().name == "float64"  # the caller's
 
 
+def test_precision_can_be_searched(tmp_path):
+    seen = []
+    search = tune_small(
+        tmp_path / "s", space={"precision": ["float32", "bfloat16"]}, algorithm="grid", epochs=1,
+        callbacks=[Spy(lambda model: seen.append(model.layers[1].compute_dtype))],
+    )  # fmt: skip
+    assert seen == ["float32", "bfloat16"]
+    best = search.best_arguments["precision"]
+    assert search.best_model().layers[1].compute_dtype == best
+    with pytest.raises(ValueError, match="unknown precision 'int8'"):
+        tune_small(tmp_path / "t", space={"precision": ["int8"]})
+
+
 def test_a_loss_that_is_no_number_fails_the_trial(tmp_path):
     def space(hp):
         return {"learning_rate": hp.Choice("learning_rate", [1e-3, 1e30]), "filters": (4,)}

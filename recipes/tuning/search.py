@@ -76,6 +76,7 @@ class Search:
             arguments={k: v for k, v in arguments.items() if k not in OF_FIT},
             batch_size=arguments.get("batch_size", self.setup.data.train.batch_size),
             epochs=values.get("tuner/epochs", arguments.get("epochs", self.setup.epochs)),
+            precision=arguments.get("precision", self.setup.precision),
             initial_epoch=values.get("tuner/initial_epoch", 0),
             start=None
             if source is None

@@ -18,8 +18,10 @@ from typing import Any
 import keras_tuner
 
 from recipes.contract import check, unknown
+from recipes.training.precision import choose
 
-OF_FIT = ("batch_size", "epochs")  # what a space may decide beside build_model's arguments
+# What a space may decide beside build_model's arguments.
+OF_FIT = ("batch_size", "epochs", "precision")
 KINDS = ("log", "float", "int")
 Fixed = keras_tuner.engine.hyperparameters.Fixed
 
@@ -29,7 +31,7 @@ class Space:
     """A function of hyperparameters, with what is fixed.
 
     Args:
-        function: hp -> arguments of `build_model`, `batch_size` and `epochs`.
+        function: hp -> arguments of `build_model`, `batch_size`, `epochs` and `precision`.
         fixed: arguments that win over the function's.
         ignored: names that the function does not decide, beside those fixed.
         only: names that it decides, and no others; default all.
@@ -139,7 +141,7 @@ def read_space(space: Mapping | str | Path, build_model: Callable) -> dict[str, 
 
     Args:
         space: the dictionary, or the path of a YAML or JSON file.
-        build_model: whose arguments, beside `batch_size` and `epochs`, it may name.
+        build_model: whose arguments it may name, beside those in `OF_FIT`.
 
     Raises:
         ValueError: no such file; a name that is no argument; a range that is none.
@@ -175,6 +177,8 @@ def read_space(space: Mapping | str | Path, build_model: Callable) -> dict[str, 
             ok = isinstance(values, list | tuple) and len(values) > 0
             check(ok, f"space, {name}", values, "must be a list of values, or a range")
             found[name] = [_plain(value) for value in values]
+            if name == "precision":
+                found[name] = [choose(value) for value in found[name]]
     return found
 
 

@@ -33,7 +33,7 @@ class Setup:
     family: str
     variant: str
     data: Data
-    precision: str  # "float32", "bfloat16" or "float16"
+    precision: str  # "float32", "bfloat16" or "float16", where the space does not decide it
     seed: int  # trial n starts from seed + n
     objective: tuple[str, str] | None  # (name of a metric, "max" or "min"); None: the last is best
     epochs: int  # of a trial, where the space does not decide it
@@ -61,6 +61,7 @@ class Task:
     arguments: dict[str, Any]  # of build_model
     batch_size: int
     epochs: int
+    precision: str = "float32"
     initial_epoch: int = 0
     start: Path | None = None  # a checkpoint to go on from
     name: str = ""  # of the folder within the search's
@@ -139,7 +140,7 @@ def _at_once(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
     recorder = Recorder(setup, task, tell)
     reason = None
     try:
-        with policy(setup.precision):
+        with policy(task.precision):
             _fit(setup, task, recorder, last if last.exists() else task.start)
     except Exception as error:
         if cannot_write(error):  # no fault of the trial's
@@ -149,10 +150,9 @@ def _at_once(setup: Setup, task: Task, tell: Tell) -> dict[str, Any]:
 
 
 def build(setup: Setup, number: int, arguments: dict[str, Any]) -> keras.Model:
-    """A compiled model, from a trial's seed and under the search's precision."""
+    """A compiled model, from a trial's seed and under Keras's policy of the moment."""
     keras.utils.set_random_seed(setup.seed + number)
-    with policy(setup.precision):
-        return family(setup.family).build_model(setup.variant, **arguments)
+    return family(setup.family).build_model(setup.variant, **arguments)
 
 
 def _fit(setup: Setup, task: Task, recorder: "Recorder", start: Path | None) -> None:

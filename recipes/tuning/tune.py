@@ -78,17 +78,18 @@ def tune(
         max_trials: configurations to try, at most, default 20; fewer where the space has no more.
         epochs: of each trial; default what the space says, or the family's `EPOCHS`. Hyperband
             gives so many to the best trials and fewer to the others.
-        precision: "float32", "bfloat16", "float16", or "auto": by the device.
+        precision: "float32", "bfloat16", "float16", or "auto": by the device, where the space does
+            not decide it.
         seed: of the search, and, plus the trial's number, of each trial's weights and dropout.
         patience: epochs without a better objective after which a trial ends; default never.
         folds: cross-validation: each trial trains so many times, on all but one of as many parts of
             training and validation data together, each class in proportion. Its score is the mean
             over the folds. Not for series, corpora, patterns, environments and graphs.
         objective: a metric, or (metric, "max" or "min"); default the family's `OBJECTIVE`.
-        space: a function, `hp` -> arguments of `build_model`, `batch_size`, `epochs`; or the same
-            as a dictionary, {"learning_rate": {"log": [1e-4, 1e-1]}, "num_layers": {"int": [1, 4]},
-            "dropout_rate": {"float": [0, 0.5]}, "units": [64, 128]}, or as a YAML file; default
-            the family's `search_space`.
+        space: a function, `hp` -> arguments of `build_model`, `batch_size`, `epochs`, `precision`;
+            or the same as a dictionary, {"learning_rate": {"log": [1e-4, 1e-1]}, "num_layers":
+            {"int": [1, 4]}, "dropout_rate": {"float": [0, 0.5]}, "units": [64, 128]}, or as a YAML
+            file; default the family's `search_space`.
         search: names of the arguments to search; the space's others stay as they are.
         start: configurations to try first, dictionaries of arguments of the space, others at their
             defaults; or an earlier search's directory, for the best five of its own that this space
