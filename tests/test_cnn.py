@@ -102,7 +102,12 @@ def test_small_pictures_are_padded_to_32_on_all_sides():
         model = cnn.build_model(variant, input_shape=(27, 28, 1))
         wide = cnn.build_model(variant, input_shape=(32, 32, 1))
         wide.set_weights(model.get_weights())
-        np.testing.assert_allclose(model(small), wide(padded), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(model(small)),
+            ops.convert_to_numpy(wide(padded)),
+            rtol=1e-5,
+            atol=1e-5,
+        )
 
 
 # (variant, arguments, smallest): by hand, from one pixel backwards. A pooling of 2 doubles, one of
@@ -196,7 +201,7 @@ def test_sparse_convolution_sums_over_its_connections_only():
                     x[n, :, :, i], kernel[:, :, position], mode="valid"
                 )
             position += 1
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), expected, rtol=1e-4, atol=1e-5)
     assert layer.compute_output_shape((2, 6, 7, 3)) == (2, 4, 5, 3)
 
 
@@ -214,10 +219,12 @@ def test_subsampling_is_coefficient_times_sum_plus_bias():
     x = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype("float32")
     # at the start: the mean
     mean = x[:, :4].reshape(2, 2, 2, 3, 2, 3).mean(axis=(2, 4))
-    np.testing.assert_allclose(layer(x), mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(x)), mean, rtol=1e-5, atol=1e-6)
     coefficient, bias = np.array([0.1, -2.0, 1.0]), np.array([1.0, 0.0, -1.0])
     layer.set_weights([coefficient, bias])
-    np.testing.assert_allclose(layer(x), coefficient * 4 * mean + bias, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(layer(x)), coefficient * 4 * mean + bias, rtol=1e-5, atol=1e-5
+    )
     assert layer.compute_output_shape(x.shape) == (2, 2, 3, 3)
 
 
@@ -229,7 +236,7 @@ def test_local_response_normalisation_follows_the_papers_sum(depth):
         neighbours = a[..., max(0, i - depth // 2) : i - depth // 2 + depth]
         expected[..., i] = a[..., i] / (2 + 1e-4 * (neighbours**2).sum(axis=-1)) ** 0.75
     layer = cnn.LocalResponseNormalization(depth)
-    np.testing.assert_allclose(layer(a), expected, rtol=1e-5)
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(a)), expected, rtol=1e-5)
     half = cnn.LocalResponseNormalization(depth, dtype="float16")(a * 50)  # 5000^2 > 65504
     assert keras.backend.standardize_dtype(half.dtype) == "float16"
     np.testing.assert_allclose(np.asarray(half, "float32"), layer(a * 50), rtol=5e-3)
@@ -288,7 +295,12 @@ def test_the_towers_of_alexnet_meet_in_the_third_convolution():
         x = rng.normal(size=(1, 3, 3, width)).astype("float32")
         changed = x.copy()
         changed[..., : width // 2] += 1
-        return np.abs(np.asarray(conv(changed)) - np.asarray(conv(x))).max(axis=(0, 1, 2)) > 0
+        return (
+            np.abs(ops.convert_to_numpy(conv(changed)) - ops.convert_to_numpy(conv(x))).max(
+                axis=(0, 1, 2)
+            )
+            > 0
+        )
 
     assert reached(second, 96).tolist() == [True] * 128 + [False] * 128
     assert reached(third, 256).all()
