@@ -157,7 +157,7 @@ class Spiking(keras.Model):
                 weighted.append((layer, inner))
         check(weighted, "model", self.name, "has no layers of weights that go step by step")
         counts = [
-            ops.count_nonzero(layer.input, axis=range(1, len(layer.input.shape)))
+            ops.count_nonzero(layer.input, axis=tuple(range(1, len(layer.input.shape))))
             for layer, _ in weighted
         ]
         found = keras.Model(self.inputs, counts).predict(
