@@ -382,10 +382,10 @@ def table(found: dict) -> str:
     )  # fmt: skip
     if not rows_of("tuned"):
         return "\n".join(lines) + "\n"
-    better = sum(row["better"] for row in rows_of("tuned"))
-    equal = sum(row["tuned"] == row["default"] for row in rows_of("tuned"))
-    told = f"On test data, {better} of {len(rows_of('tuned'))} tuned models are better than the"
-    lines += ["", f"{told} default, {equal} as good. The first trial is the default.", ""]
+    confirmed = sum(row["best_trial"] == 1 for row in rows_of("tuned"))
+    better = sum(row["better"] for row in rows_of("tuned") if row["best_trial"] != 1)
+    told = f"Of {len(rows_of('tuned'))} searches {confirmed} end with the default, the first trial,"
+    lines += ["", f"{told} and {better} with a model that is better than it on test data.", ""]
     lines += measures.markdown(
         ["family", "metric", "default", "tuned", "algorithm", "trials", "the best trial",
          "minutes, default / search"],
