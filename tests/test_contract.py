@@ -7,6 +7,7 @@ by gradients), `NO_FALLING_LOSS` or `NO_MIXED_PRECISION`, each a sentence.
 import ast
 import importlib
 import inspect
+import io
 import json
 import math
 import os
@@ -19,6 +20,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from PIL import Image
 
 import recipes
 from recipes.contract import describe, families, family
@@ -208,6 +210,22 @@ def test_trains_under_each_precision(name, policy, default_data):
 
 
 test_trains_under_each_precision.losses = {}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_pictures_show_something(name, default_data):
+    """On every backend: what a run ends with is otherwise seen on one alone."""
+    module = family(name)
+    if not hasattr(module, "pictures"):
+        pytest.skip("runs show its predictions, as any classifier's")
+    data = default_data(name)
+    found = module.pictures(tiny(name, data), data)
+    assert found
+    for made in found.values():
+        if not isinstance(made, list):
+            made.savefig(file := io.BytesIO(), format="png", dpi=50)
+            made = [np.asarray(Image.open(file).convert("RGB"))]
+        assert all(frame.shape[0] > 50 and frame.std() > 1 for frame in made)
 
 
 @pytest.fixture(scope="module")
