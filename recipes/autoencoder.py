@@ -237,11 +237,13 @@ def load_data(source: object = "mnist5k", *, batch_size: int = 32, seed: int = 0
 
 
 def search_space(hp) -> dict:
-    """Arguments of `build_model` and of training; the defaults are those of `build_model`."""
+    """Arguments of `build_model` and of training; the defaults are those of `build_model`.
+
+    Not of `latent_dim`: the longer the code, the smaller the error, down to none of a copy.
+    """
     width = hp.Choice("units", [0, 32, 64, 128, 256, 512], default=64)
     return {
         "units": (width,) if width else (),
-        "latent_dim": hp.Choice("latent_dim", [8, 16, 32, 64, 128], default=32),
         "activation": hp.Choice("activation", ["relu", "gelu", "tanh"], default="relu"),
         "reconstruction": hp.Choice("reconstruction", list(LOSSES), default="mse"),
         "learning_rate": hp.Float("learning_rate", 1e-4, 1e-2, sampling="log", default=2e-3),
