@@ -281,7 +281,8 @@ def build_model(
         message_dropout: of what "gat" and "gatv2" send, as in the code of GAT's authors.
         optimizer: "sgd", "adam", "adamw", "rmsprop", "adagrad", or an optimizer.
         learning_rate: a number or a schedule.
-        weight_decay: L2 penalty (weight_decay / 2) |w|^2 on the kernels of the first layers.
+        weight_decay: L2 penalty (weight_decay / 2) |w|^2 on the kernels of the first layers, in
+            training; the loss of `evaluate` is without it.
         decayed_layers: how many these are; None: all.
         seed: of the initial weights, of dropout and of the latent noise.
 

@@ -66,7 +66,8 @@ def run(directory: Path, executor, algorithm="random", max_trials=6, start=None,
     def task_of(trial):
         folder = directory / f"trial_{trial.trial_id}"
         number = int(trial.trial_id) + 1
-        return Task(number, folder, trial.hyperparameters.values, batch_size=64, epochs=1)
+        given = {"batch_size": 64, "epochs": 1, "precision": "float32"}
+        return Task(number, folder, trial.hyperparameters.values, **given)
 
     spent = launch(oracle, executor, task_of, **options)
     return oracle, spent

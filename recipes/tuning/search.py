@@ -126,8 +126,7 @@ class Search:
 
         The first of a search, unless it was given others to start with.
         """
-        defaults = self.space.arguments(keras_tuner.HyperParameters())
-        found = [trial for trial in self.trials if trial["arguments"] == defaults]
+        found = [trial for trial in self.trials if trial["arguments"] == self.space.defaults]
         return reports.ranked(found, self.config["objective"])[0] if found else None
 
     @property
@@ -208,7 +207,7 @@ class Search:
             write_json(self.directory / "best.json", best | {"arguments": self.best_arguments})
         if verbose:
             # What differs from the defaults, which say nothing new
-            defaults = self.space.arguments(keras_tuner.HyperParameters())
+            defaults = self.space.defaults
             as_ended = [self._describe(self.oracle.trials[i]) for i in self.oracle.end_order]
             of = self.config["max_trials"]
             print(reports.line(as_ended, defaults, self.config["objective"], of), flush=True)

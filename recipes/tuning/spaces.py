@@ -62,6 +62,11 @@ class Space:
         space = self.hyperparameters.space
         return list(dict.fromkeys(p.name for p in space if not isinstance(p, Fixed)))
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What the function decides where every hyperparameter is at its default."""
+        return self.arguments(keras_tuner.HyperParameters())
+
     def arguments(self, hp: keras_tuner.HyperParameters) -> dict[str, Any]:
         """What the function decides, without what is fixed."""
         return {k: v for k, v in self.function(hp).items() if k not in self.ignored}

@@ -17,8 +17,8 @@ MOST = 50_000  # combinations that are tried to find the values behind arguments
 
 
 def read_start(
-    start: Sequence[Mapping[str, Any]] | str | Path | None, space: Space
-) -> list[dict[str, Any]] | None:
+    start: Sequence[Mapping[str, Any]] | str | Path, space: Space
+) -> list[dict[str, Any]]:
     """Values of the space's hyperparameters, for each configuration; defaults where none is given.
 
     Args:
@@ -31,8 +31,6 @@ def read_start(
         ValueError: an argument that the space does not decide or a value that is outside of it;
             a directory that is no search, or whose configurations are all outside.
     """
-    if start is None:
-        return None
     if isinstance(start, str | Path):
         found = [_inside(values, space) for values in _best_of(start)]
         found = [values for values in found if values is not None]

@@ -61,7 +61,7 @@ class Task:
     arguments: dict[str, Any]  # of build_model
     batch_size: int
     epochs: int
-    precision: str = "float32"
+    precision: str
     initial_epoch: int = 0
     start: Path | None = None  # a checkpoint to go on from
     name: str = ""  # of the folder within the search's

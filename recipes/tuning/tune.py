@@ -225,7 +225,7 @@ def tune(
     )
     metrics = _reported(setup.of_fold(1) if folds else setup, space)
     setup.objective = _objective(objective or module.OBJECTIVE, metrics)
-    given_first = read_start(start, space)
+    given_first = None if start is None else read_start(start, space)
     config = {
         "recipes": recipes.__version__,
         "family": name,
@@ -328,8 +328,7 @@ def _asked(directory: str | Path, data: Any, space: Any) -> dict[str, Any]:
 
 def _reported(setup: Setup, space: Space) -> list[str]:
     """Metrics that the default configuration reports."""
-    drawn = space.arguments(keras_tuner.HyperParameters())
-    arguments = {**setup.data.spec, **drawn, **space.fixed}
+    arguments = {**setup.data.spec, **space.defaults, **space.fixed}
     arguments = {k: v for k, v in arguments.items() if k not in OF_FIT}
     return reported(lambda: build(setup, 0, arguments), setup.data, setup.precision)
 
