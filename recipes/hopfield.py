@@ -34,6 +34,7 @@ from keras import layers, ops
 from recipes import data
 from recipes.contract import check, recipe, unknown
 from recipes.data.patterns import corrupt, random_patterns
+from recipes.training.compilation import choose_jit
 from recipes.training.fitting import refuse, run_epochs
 from recipes.training.unsupervised import Unsupervised
 
@@ -237,6 +238,7 @@ class Hopfield(Unsupervised):
     """
 
     own_loop = True  # `fit` runs on one device
+    xla_on_cpu = True  # five times faster turns of units
     numbers = ("num_patterns", "rule", "mode", "max_steps", "degree", "beta", "seed")
     value_range = (-1.0, 1.0)
 
@@ -329,9 +331,10 @@ class Hopfield(Unsupervised):
         def store(epoch, callbacks):
             callbacks.on_train_batch_begin(0)
             self.memory.store(patterns.reshape(self.num_patterns, -1))
-            logs = self.evaluate(
-                patterns, batch_size=batch_size or 256, verbose=0, return_dict=True
-            )
+            self.reset_metrics()
+            size, logs = batch_size or 256, {}
+            for start in range(0, self.num_patterns, size):  # `evaluate` takes longer to begin
+                logs = self.test_on_batch(patterns[start : start + size], return_dict=True)
             callbacks.on_train_batch_end(0, logs)
             return logs
 
@@ -359,7 +362,7 @@ class Hopfield(Unsupervised):
         except ValueError:
             raise ValueError(f"x: patterns of unequal lengths; this model {rule}") from None
         check(x.shape[1:] == self.example_shape, "x", f"array of shape {x.shape}", rule)
-        check(np.isin(x, (-1, 1)).all(), "x", f"values such as {_strange(x)}", rule)
+        check(((x == 1) | (x == -1)).all(), "x", f"values such as {_strange(x)}", rule)
         check(len(x) == self.num_patterns, "x", f"{len(x)} patterns", rule)
         return x.astype("float32")
 
@@ -506,6 +509,7 @@ def build_model(
     )  # fmt: skip
     # No rule has an optimizer, but Keras does not load a compiled model without one.
     model.compile(optimizer=keras.optimizers.SGD())
+    choose_jit(model)
     return model
 
 
