@@ -274,6 +274,9 @@ def test_where_all_trials_fail_the_first_reason_is_the_error(tmp_path):
         ({"space": {"learning_rate": {"log": [0, 0.1]}}}, "learning_rate=.*ends above 0"),
         ({"space": {"learning_rate": {"int": [1, 2.5]}}}, "learning_rate=.*whole numbers"),
         ({"space": {"learning_rate": {"float": [1, "x"]}}}, "learning_rate=.*needs two numbers"),
+        ({"space": {"epochs": {"float": [1, 3]}}}, "epochs=.*takes whole numbers: {int"),
+        ({"space": {"num_classes": {"log": [1.5, 3]}}}, "num_classes=.*needs whole numbers"),
+        ({"space": {"precision": {"float": [1, 3]}}}, "precision=.*must be a list"),
         ({"space": {"learning_rate": {"loguniform": [1, 2]}}}, "must be one of log, float, int"),
         ({"space": {"learning_rate": 1.0}}, "learning_rate=1.0: must be a list of values"),
         ({"space": {}}, "space={}: must name arguments"),
@@ -362,6 +365,16 @@ def test_written_spaces_begin_with_the_defaults_and_hold_any_value():
     }
     hp.values |= {"units": "(64, 200.0)", "activation": "None"}
     assert space(hp)["units"] == (64, 200.0) and space(hp)["activation"] is None
+
+
+def test_a_range_of_whole_numbers_gives_integers_on_a_logarithmic_scale_too():
+    written = read_space({"batch_size": {"log": [16, "256"]}}, dnn.build_model)
+    written = json.loads(json.dumps(written))  # as a search that goes on finds it
+    hp = keras_tuner.HyperParameters()
+    assert written_space(written, dnn.build_model)(hp) == {"batch_size": 64}  # the middle
+    found = [hp.space[0].prob_to_value(p) for p in np.arange(0.0005, 1, 0.001)]
+    assert {type(value) for value in found} == {int}
+    assert (min(found), max(found)) == (16, 256) and abs(np.median(found) - 64) <= 2
 
 
 def test_only_what_is_asked_for_is_searched(tmp_path):

@@ -3,6 +3,7 @@
 A space can be written down, too, as a dictionary or in a YAML file:
 
     learning_rate: {log: [1e-4, 1e-1]}    # a number, drawn on a logarithmic scale
+    batch_size: {log: [16, 512]}          # likewise, whole: the argument is
     dropout_rate: {float: [0, 0.5]}       # a number
     num_layers: {int: [1, 4]}             # a whole number, both ends included
     units: [64, 128, [256, 64]]           # one of these
@@ -13,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras_tuner
 
@@ -161,23 +162,17 @@ def read_space(space: Mapping | str | Path, build_model: Callable) -> dict[str, 
             raise ValueError(f"space={str(space)!r}: {' '.join(str(error).split())}") from error
     wanted = "must name arguments and their values, such as learning_rate: {log: [1e-4, 0.1]}"
     check(isinstance(space, Mapping) and space, "space", space, wanted)
-    known = [n for n in inspect.signature(build_model).parameters if n not in ("variant", "seed")]
+    parameters = inspect.signature(build_model).parameters
+    known = [name for name in parameters if name not in ("variant", "seed")]
     found: dict[str, Any] = {}
     for name, values in space.items():
         if name not in (*known, *OF_FIT):
             raise unknown("argument of the space", name, (*known, *OF_FIT))
         if isinstance(values, Mapping):
-            ((kind, ends),) = values.items() if len(values) == 1 else (("", ()),)
-            wanted = f"must be one of {', '.join(KINDS)}, with two numbers: {{log: [1e-4, 0.1]}}"
-            check(
-                kind in KINDS and isinstance(ends, list | tuple), f"space, {name}", values, wanted
-            )
-            low, high = (_number(name, values, end) for end in ends) if len(ends) == 2 else (0, 0)
-            check(low < high, f"space, {name}", values, "needs a low end below the high one")
-            check(kind != "log" or low > 0, f"space, {name}", values, "log needs ends above 0")
-            whole = kind != "int" or (low == int(low) and high == int(high))
-            check(whole, f"space, {name}", values, "int needs whole numbers")
-            found[name] = {kind: [int(low), int(high)] if kind == "int" else [low, high]}
+            wanted = "must be a list, such as [float32, bfloat16]"
+            check(name != "precision", f"space, {name}", values, wanted)
+            takes = _types(parameters[name]) if name in parameters else {int}
+            found[name] = _range(name, values, int in takes and float not in takes)
         else:
             ok = isinstance(values, list | tuple) and len(values) > 0
             check(ok, f"space, {name}", values, "must be a list of values, or a range")
@@ -204,14 +199,34 @@ def written_space(space: Mapping[str, Any], build_model: Callable) -> Callable:
             inside = isinstance(default, int | float) and low <= default <= high
             middle = math.sqrt(low * high) if kind == "log" else (low + high) / 2
             default = default if inside else middle
-            if kind == "int":
-                drawn[name] = hp.Int(name, low, high, default=int(default))
-            else:
-                sampling = "log" if kind == "log" else "linear"
-                drawn[name] = hp.Float(name, low, high, sampling=sampling, default=float(default))
+            number, draw = (int, hp.Int) if isinstance(low, int) else (float, hp.Float)
+            sampling = "log" if kind == "log" else "linear"
+            drawn[name] = draw(name, low, high, sampling=sampling, default=number(default))
         return drawn
 
     return function
+
+
+def _range(name: str, values: Mapping, whole: bool) -> dict[str, list]:
+    """A range as {kind: [low, high]}, checked; of integers where all is to be `whole`."""
+    where = f"space, {name}"
+    ((kind, ends),) = values.items() if len(values) == 1 else (("", ()),)
+    wanted = f"must be one of {', '.join(KINDS)}, with two numbers: {{log: [1e-4, 0.1]}}"
+    check(kind in KINDS and isinstance(ends, list | tuple), where, values, wanted)
+    low, high = (_number(name, values, end) for end in ends) if len(ends) == 2 else (0, 0)
+    check(low < high, where, values, "needs a low end below the high one")
+    check(kind != "log" or low > 0, where, values, "log needs ends above 0")
+    wanted = "takes whole numbers: {int: [1, 8]}, or {log: [1, 8]}"
+    check(kind != "float" or not whole, where, values, wanted)
+    if not whole and kind != "int":
+        return {kind: [low, high]}
+    check(low == int(low) and high == int(high), where, values, "needs whole numbers")
+    return {kind: [int(low), int(high)]}
+
+
+def _types(parameter: inspect.Parameter) -> set[type]:
+    """What a parameter is annotated to take, one of it or several."""
+    return {parameter.annotation, *get_args(parameter.annotation)}
 
 
 def _number(name: str, values: Any, end: Any) -> float:
