@@ -27,6 +27,7 @@ from recipes.contract import describe, families, family
 from recipes.contract.arguments import VOCABULARY
 from recipes.data.core import Batches, Data
 from recipes.training.compilation import create_variables
+from recipes.training.train import reported
 from recipes.training.unsupervised import Unsupervised
 
 ROOT = Path(recipes.__file__).parent
@@ -315,6 +316,13 @@ def test_search_space_defaults_reproduce_build_model(name):
     assert drawn.get("epochs", module.EPOCHS) == module.EPOCHS
     arguments = {k: v for k, v in drawn.items() if k not in TRAINING_ARGUMENTS}
     assert _description(module.build_model(**arguments)) == _description(module.build_model())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_objective_is_found_before_a_search_begins(name, default_data):
+    module, data = family(name), default_data(name)
+    found = reported(lambda: module.build_model("tiny", **data.spec), data, "float32")
+    assert module.OBJECTIVE[0] in found
 
 
 @pytest.mark.parametrize("name", FAMILIES)

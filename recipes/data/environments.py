@@ -250,6 +250,12 @@ class Episodes(Batches):
         super().__init__(**arguments)
         self.world, self.episodes = world, episodes
 
+    def first(self, count: int) -> "Episodes":
+        """The first observations, and at most as many episodes."""
+        part = super().first(count)
+        part.episodes = min(count, part.episodes)
+        return part
+
     def _arguments(self) -> dict[str, Any]:
         return {"world": self.world, "episodes": self.episodes, **super()._arguments()}
 

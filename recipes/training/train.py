@@ -19,6 +19,7 @@ import recipes
 from recipes.contract import check, family, unknown
 from recipes.contract.arguments import check_vocabulary
 from recipes.data.core import Batches, Data
+from recipes.data.environments import Episodes
 from recipes.training import checkpoints
 from recipes.training.compilation import create_variables
 from recipes.training.distribution import Distribution, OneDevice, distribution, throwaway_directory
@@ -307,18 +308,16 @@ def reported(build: Callable[[], keras.Model], data: Data, precision: str) -> li
     """
     batch = data.with_batch_size(8).train[0]
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    given = {"x": x, "y": y, "sample_weight": weights, "batch_size": 8}
+    if isinstance(data.train, Episodes):  # there is no example of what acts but acting
+        batch = data.train.first(8)
+        given = {"x": batch, "steps_per_epoch": 1}
     with warnings.catch_warnings(), policy(precision):
         warnings.simplefilter("ignore")  # of what a batch is too small for
         model = build()
         model.run_eagerly = True  # compiling takes longer than a step
-        history = model.fit(
-            x,
-            y,
-            sample_weight=weights,
-            batch_size=8,
-            validation_data=batch if data.validation is not None else None,
-            verbose=0,
-        )
+        validation = batch if data.validation is not None else None
+        history = model.fit(**given, validation_data=validation, verbose=0)
     return list(history.history)
 
 
