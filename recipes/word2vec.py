@@ -611,12 +611,15 @@ def load_data(source: object = "pydoc_topics", *, batch_size: int = 64, seed: in
 
 
 def search_space(hp) -> dict:
-    """Arguments of `build_model` and of training; the defaults are those of `build_model`."""
+    """Arguments of `build_model` and of training; the defaults are those of `build_model`.
+
+    Not of `sample`: the loss outside of training is of the whole text, and least where nothing is
+    thinned out, whatever that does to the vectors.
+    """
     return {
         "hidden_dim": hp.Choice("hidden_dim", [50, 100, 200, 300], default=100),
         "window": hp.Choice("window", [2, 5, 8, 10], default=5),
         "negative": hp.Choice("negative", [2, 5, 10, 15, 20], default=5),
-        "sample": hp.Float("sample", 1e-5, 1e-2, sampling="log", default=1e-3),
         "learning_rate": hp.Float("learning_rate", 5e-3, 0.1, sampling="log", default=0.025),
     }
 
