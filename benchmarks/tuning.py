@@ -419,7 +419,8 @@ def main() -> None:
     if name in ("speed", "tuned"):  # cases that were not run now stay
         key = "case" if name == "speed" else "family"
         new = {row[key] for row in rows}
-        rows = [row for row in found.get(name, {}).get("rows", []) if row[key] not in new] + rows
+        rows += [row for row in found.get(name, {}).get("rows", []) if row[key] not in new]
+        rows.sort(key=lambda row: row[key])
     machine = f"{platform.machine()}, {os.cpu_count()} cores, shared, load {os.getloadavg()[0]:.1f}"
     found[name] = {"machine": machine, "rows": rows}
     RESULTS.write_text(json.dumps(found, indent=1, default=str) + "\n")
