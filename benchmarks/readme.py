@@ -96,18 +96,20 @@ def fidelity(family: str) -> tuple[str, str]:
     return ", ".join(row["peers"]), f"{row['difference']:.0e}" if row["compared"] else ""
 
 
-def speed(family: str) -> str:
-    """Times of a training step on TensorFlow and a CPU, beside the fastest peer's.
+def speed(family: str, backend: str) -> str:
+    """Times of a training step on a CPU, beside the fastest peer's.
 
     Of the network where that is least, to where it is most, if a family has several.
     """
     if family == "word2vec":  # which counts words a second
+        if backend != "tensorflow":
+            return ""
         ratios = [1 / row["ratio"][1] for row in results("word2vec")]
         return ", ".join(f"{ratio:.2f} (gensim)" for ratio in ratios[:1])
     cases, found = peers.cases(), {}
     for row in results("speed"):
         mine = cases[row["name"]].family == family
-        if mine and (row["backend"], row["device"]) == ("tensorflow", "cpu"):
+        if mine and (row["backend"], row["device"]) == (backend, "cpu"):
             ratio = statistics.median(a / b for a, b in zip(*row["train"], strict=True))
             found.setdefault(row["name"], []).append((ratio, row["peer"]))
     slowest = sorted(max(ratios) for ratios in found.values())
@@ -140,11 +142,13 @@ def table() -> str:
     import recipes
 
     titles = ["family", "parameters", "measured", "value", "paper or bar", "equal to",
-              "largest difference", "step's time / the peer's", "backends"]  # fmt: skip
+              "largest difference", "step's time / the peer's", "on JAX", "on PyTorch",
+              "backends"]  # fmt: skip
     rows = [
-        [f"`{name}`", parameters(name), *quality(name), *fidelity(name), speed(name), moves(name)]
+        [f"`{name}`", parameters(name), *quality(name), *fidelity(name),
+         *(speed(name, backend) for backend in ("tensorflow", "jax", "torch")), moves(name)]
         for name in recipes.families()
-    ]
+    ]  # fmt: skip
     return "\n".join(measures.markdown(titles, rows)) + "\n"
 
 

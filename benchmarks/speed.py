@@ -205,6 +205,21 @@ def growth_table(rows: list[dict]) -> str:
     return "\n".join([*lines, *measures.markdown(titles, cells)]) + "\n"
 
 
+def means(rows: list[dict]) -> list[str]:
+    """A line for each backend and device: the mean over the networks beside their fastest peers."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        mine, theirs = map(statistics.median, row["train"])
+        ratios = found.setdefault((row["backend"], row["device"]), {})
+        ratios[row["name"]] = max(mine / theirs, ratios.get(row["name"], 0.0))
+    return [
+        f"- {backend}, {device}: a training step takes {statistics.geometric_mean(r.values()):.2f} "
+        f"times as long as the fastest peer's (geometric mean of {len(r)} networks, "
+        f"{sum(ratio <= 1.05 for ratio in r.values())} of them within 5 % of it or below)."
+        for (backend, device), r in found.items()
+    ]
+
+
 def table(rows: list[dict]) -> str:
     """The results as Markdown, a line for each row."""
     columns = ["network", "input, batch", "backend", "peer", "parameters, ours / peer's"]
@@ -217,6 +232,8 @@ def table(rows: list[dict]) -> str:
         "ours / the peer's, medians over the rounds; ratios are of the same round, below 1 where",
         "ours is faster. Start: what building and compiling cost; memory: the most that the",
         "process held. `speed.json` has the versions and every round.",
+        "",
+        *means(rows),
         "",
     ]
     table_rows = []

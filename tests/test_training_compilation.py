@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import recipes
-from recipes import attention, cnn, vae
+from recipes import attention, cnn, lstm, vae
 from recipes.training import compilation
+from recipes.training.precision import Device
 
 BACKEND = keras.backend.backend()
 
@@ -18,10 +19,11 @@ def small() -> keras.Model:
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA is optional on TensorFlow alone")
 def test_models_that_gain_by_it_are_compiled_on_a_cpu(monkeypatch, tmp_path):
     monkeypatch.setattr(compilation, "XLA_ON_CPU", True)
-    model = small()
-    assert model.jit_compile
-    model.save(tmp_path / "x.keras")
-    assert recipes.load(tmp_path / "x.keras").jit_compile
+    for model in (small(), lstm.build_model(units=8)):
+        assert model.jit_compile
+        model.save(tmp_path / "x.keras")
+        assert recipes.load(tmp_path / "x.keras").jit_compile
+    assert not lstm.build_model(units=64).jit_compile
     other = cnn.build_model("tiny")
     before = other.jit_compile
     compilation.choose_jit(other)
@@ -31,6 +33,9 @@ def test_models_that_gain_by_it_are_compiled_on_a_cpu(monkeypatch, tmp_path):
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="XLA is optional on TensorFlow alone")
 def test_models_that_xla_cannot_compile_are_not_compiled_where_auto_says_yes(monkeypatch):
     """As on a GPU."""
+    monkeypatch.setattr(compilation, "XLA_ON_CPU", True)
+    monkeypatch.setattr(compilation, "devices", lambda: [Device("a GPU", "gpu")])
+    assert not lstm.build_model(units=8).jit_compile  # which is said by Keras's own "auto"
     monkeypatch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: True)
     assert cnn.build_model("tiny").jit_compile
     sizes = {"source_vocabulary_size": 9, "target_vocabulary_size": 9}

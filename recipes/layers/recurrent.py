@@ -8,12 +8,21 @@ import keras
 from keras import layers, ops
 
 from recipes.contract import check
+from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
 
 OF_CLASSES = ("classification", "labelling")
 TASKS = (*OF_CLASSES, "regression", "forecasting")
 DECODERS = ("direct", "autoregressive")
 POOLINGS = ("last", "max")
+NARROW = 32  # units, up to which XLA takes half of the time of TensorFlow's loop on a CPU
+
+
+@keras.saving.register_keras_serializable("recipes")
+class NarrowRecurrent(keras.Model):
+    """A functional model whose steps are smaller than what TensorFlow's loop needs for each."""
+
+    xla_on_cpu = True
 
 
 @keras.saving.register_keras_serializable("recipes")
@@ -125,16 +134,19 @@ def build(
     task = task or ("classification" if others["num_classes"] else "forecasting")
     units = (units,) if isinstance(units, Integral) else tuple(units)
     _check(task=task, units=units, clip_norm=clip_norm, **others)
-    model = keras.Model(*_network(layer, task=task, units=units, **others), name=name)
+    # Wide ones take as long by XLA, what is fed back too, and embedded ids several times as long.
+    narrow = others["vocabulary_size"] is None and max(units) <= NARROW
+    narrow = narrow and others["decoder"] == "direct" and others["input_shape"][0] is not None
+    kind = NarrowRecurrent if narrow else keras.Model
+    model = kind(*_network(layer, task=task, units=units, **others), name=name)
     if task in OF_CLASSES:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         metrics = ["accuracy"]
     else:
         loss, metrics = keras.losses.MeanSquaredError(), ["mae"]
     optimizer = make_optimizer(optimizer, learning_rate, clip_norm=clip_norm)
-    # No XLA on a CPU: steps over a series of one feature are 1.6 to 3 times faster by it, but
-    # masked and wide ones, as of text, several times slower; on a GPU it would exclude cuDNN.
     model.compile(optimizer, loss, metrics=metrics)
+    choose_jit(model)
     return model
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from recipes.training.precision import devices
+
 XLA_ON_CPU = True  # False, where many small models each take few steps, as in tests
 
 
@@ -12,8 +14,8 @@ def choose_jit(model: keras.Model) -> None:
 
     Where TensorFlow has a CPU alone, "auto" says no; models whose class has `xla_on_cpu` are
     compiled there as well. Those whose class has `xla_never` are not compiled even on a GPU, as
-    Keras's own recurrent layers are not. A saved model brings what "auto" said where it was
-    compiled.
+    Keras's own recurrent layers are not, which run cuDNN's kernels. A saved model brings what
+    "auto" said where it was compiled.
 
     Args:
         model: a compiled model.
@@ -22,7 +24,7 @@ def choose_jit(model: keras.Model) -> None:
     if tensorflow and getattr(model, "xla_never", False):
         model.jit_compile = False
     else:
-        pays = tensorflow and getattr(model, "xla_on_cpu", False)
+        pays = tensorflow and getattr(model, "xla_on_cpu", False) and devices()[0].kind == "cpu"
         model.jit_compile = True if pays and XLA_ON_CPU else None  # None: Keras asks "auto" again
 
 
