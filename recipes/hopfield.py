@@ -238,7 +238,7 @@ class Hopfield(Unsupervised):
     """
 
     own_loop = True  # `fit` runs on one device
-    xla_on_cpu = True  # five times faster turns of units
+    xla_on_cpu = True  # a turn of a unit is many small operations
     numbers = ("num_patterns", "rule", "mode", "max_steps", "degree", "beta", "seed")
     value_range = (-1.0, 1.0)
 
