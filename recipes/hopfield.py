@@ -245,12 +245,8 @@ class Hopfield(Unsupervised):
     def __init__(self, input_shape, num_patterns, rule="hebb", mode="asynchronous", max_steps=100,
                  degree=3, beta=1.0, seed=0, **kwargs):  # fmt: skip
         super().__init__(input_shape, **kwargs)
-        self.num_patterns, self.rule, self.mode, self.max_steps = (
-            num_patterns,
-            rule,
-            mode,
-            max_steps,
-        )
+        self.num_patterns, self.max_steps = num_patterns, max_steps
+        self.rule, self.mode = rule, mode
         self.degree, self.beta, self.seed = degree, beta, seed
         units = math.prod(self.example_shape)
         if rule == "modern":

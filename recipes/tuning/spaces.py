@@ -171,7 +171,8 @@ def read_space(space: Mapping | str | Path, build_model: Callable) -> dict[str, 
         if isinstance(values, Mapping):
             wanted = "must be a list, such as [float32, bfloat16]"
             check(name != "precision", f"space, {name}", values, wanted)
-            takes = _types(parameters[name]) if name in parameters else {int}
+            annotation = parameters[name].annotation if name in parameters else int
+            takes = {annotation, *get_args(annotation)}
             found[name] = _range(name, values, int in takes and float not in takes)
         else:
             ok = isinstance(values, list | tuple) and len(values) > 0
@@ -222,11 +223,6 @@ def _range(name: str, values: Mapping, whole: bool) -> dict[str, list]:
         return {kind: [low, high]}
     check(low == int(low) and high == int(high), where, values, "needs whole numbers")
     return {kind: [int(low), int(high)]}
-
-
-def _types(parameter: inspect.Parameter) -> set[type]:
-    """What a parameter is annotated to take, one of it or several."""
-    return {parameter.annotation, *get_args(parameter.annotation)}
 
 
 def _number(name: str, values: Any, end: Any) -> float:
