@@ -25,9 +25,13 @@ import measures
 
 RESULTS = Path(__file__).parent / "results"
 
-# name: family, variant, data set, epochs, peak learning rate of a warm-up and cosine decay,
-# batch size, other arguments of build_model, the bar, what the paper reports
+# name: family, variant, data set, epochs, peak learning rate of a warm-up and cosine decay (None:
+# the own rate of the family), batch size, other arguments of build_model, bar, what papers report
 RECIPES = {
+    "perceptron-mnist": dict(
+        family="perceptron", variant="averaged", data="mnist", epochs=10, learning_rate=None,
+        batch_size=128, arguments={}, bar=88.0, paper="88.0, a linear network (LeCun 1998)",
+    ),
     "lenet5-mnist": dict(
         family="cnn", variant="lenet5", data="mnist", epochs=20, learning_rate=2e-3,
         batch_size=64, arguments={}, bar=99.0, paper="99.05 (LeCun 1998)",
@@ -66,19 +70,17 @@ def run(name: str, seed: int) -> dict:
     data = family.load_data(
         recipe["data"], batch_size=recipe["batch_size"], seed=seed, validation_fraction=0
     )
-    steps = len(data.train) * recipe["epochs"]
-    warmup = len(data.train) // 2
-    schedule = keras.optimizers.schedules.CosineDecay(
-        recipe["learning_rate"] / 10, steps - warmup, alpha=0.0,
-        warmup_target=recipe["learning_rate"], warmup_steps=warmup,
-    )  # fmt: skip
-    model = family.build_model(
-        recipe["variant"], **data.spec, learning_rate=schedule, seed=seed, **recipe["arguments"]
-    )
+    arguments, peak = {**data.spec, **recipe["arguments"], "seed": seed}, recipe["learning_rate"]
+    if peak is not None:
+        steps, warmup = len(data.train) * recipe["epochs"], len(data.train) // 2
+        arguments["learning_rate"] = keras.optimizers.schedules.CosineDecay(
+            peak / 10, steps - warmup, alpha=0.0, warmup_target=peak, warmup_steps=warmup
+        )
+    model = family.build_model(recipe["variant"], **arguments)
     start = time.perf_counter()
     model.fit(data.train, epochs=recipe["epochs"], shuffle=False, verbose=2)
     minutes = (time.perf_counter() - start) / 60
-    _, accuracy = model.evaluate(data.test, verbose=0)
+    accuracy = model.evaluate(data.test, verbose=0, return_dict=True)["accuracy"]
     return {
         "name": name,
         "seed": seed,

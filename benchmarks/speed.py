@@ -12,7 +12,8 @@ other implementation. All are fed by the same batches of random numbers in memor
 has a process of its own; after a warm-up, which compiles, they take turns. What building and
 compiling cost is the time from an imported framework to the end of the first round of training,
 less that of a later round; memory is the most that the process held, the framework included.
-`--grow` measures training steps with batches, sequences or graphs of 1, 2 and 4 times the size.
+`--grow` measures training steps with batches, layers, sequences or graphs of 1, 2 and 4 times the
+size.
 Results go to `benchmarks/results/speed.json`, one row for each (network, backend, device, peer),
 or `growth.json`, and `speed.md` or `growth.md` is written from them.
 """
@@ -40,7 +41,7 @@ RESULTS = Path(__file__).parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
 PARTS = {"train": "training step", "predict": "inference", "generate": "generation"}
 CASES = peers.cases()
-GROW = ("batch", "length", "nodes")
+GROW = ("batch", "depth", "length", "nodes")
 FACTORS = (1, 2, 4)
 
 
@@ -187,8 +188,8 @@ def growth_table(rows: list[dict]) -> str:
     lines = [
         f"Written by `{rows[-1]['command']}` and the like.",
         "Milliseconds of a training step, medians over the rounds, and the most that the process",
-        "held in MB, for batches, sequences or graphs of 1, 2 and 4 times the size. The exponent",
-        "is that of the size, from once to four times it.",
+        "held in MB, for batches, layers, sequences or graphs of 1, 2 and 4 times the size. The",
+        "exponent is that of the size, from once to four times it.",
         "",
     ]
     titles = ["network", "backend", "peer", "of", "ours, ms", "exponent", "the peer's, ms",

@@ -53,10 +53,17 @@ class Case:
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
     epochs: int = 1  # in each round, over which the steps are divided
+    depth: int = 1  # times as many layers; `layers` says which of our arguments that are
+    layers: Callable[[int], dict] | None = None
     why: str = ""  # a step on TensorFlow takes longer than the fastest peer's
 
     def larger(self, what: str, factor: int) -> "Case | None":
-        """The same with larger batches ("batch") or longer sequences ("length"), if it has any."""
+        """The same with larger batches ("batch"), more layers ("depth") or longer sequences
+        ("length"); None where it has no such thing.
+        """
+        if what == "depth" and self.layers is not None:
+            arguments = {**self.arguments, **self.layers(factor)}
+            return replace(self, depth=factor, arguments=arguments)
         if what == "batch" and self.values != "signs":  # a memory takes all patterns at once
             return replace(self, batch_size=self.batch_size * factor)
         if what == "length" and self.values in ("ids", "words", "pairs", "series"):

@@ -35,12 +35,12 @@ def optimized(model, rate=lambda step: 1e-3) -> tuple:
     return step, logits
 
 
-def network(vocabulary_size: int, length: int):
+def network(vocabulary_size: int, length: int, num_layers: int = 4):
     """nanoGPT's network, with GPT-2's initialisation."""
     from torch import nn
     from torch.nn import functional as F
 
-    width, heads, num_layers = 128, 4, 4
+    width, heads = 128, 4
 
     class Block(nn.Module):
         def __init__(self):
@@ -81,7 +81,7 @@ def network(vocabulary_size: int, length: int):
 def pytorch(case: Case) -> tuple:
     import torch
 
-    model = network(case.arguments["vocabulary_size"], case.input_shape[0])
+    model = network(case.arguments["vocabulary_size"], case.input_shape[0], 4 * case.depth)
 
     def generate(count):
         """As nanoGPT does it: without a cache."""
@@ -101,7 +101,8 @@ def transformers(case: Case) -> tuple:
     quiet = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     config = GPT2Config(
         vocab_size=case.arguments["vocabulary_size"], n_positions=case.input_shape[0], n_embd=128,
-        n_layer=4, n_head=4, bos_token_id=None, eos_token_id=None, pad_token_id=0, **quiet,
+        n_layer=4 * case.depth, n_head=4, bos_token_id=None, eos_token_id=None, pad_token_id=0,
+        **quiet,
     )  # fmt: skip
     model = GPT2LMHeadModel(config).to(device())
 
@@ -116,6 +117,7 @@ CASES = {
     "gpt_nano": Case(
         "gpt", "nano", (64,), 12, 100, {"PyTorch": pytorch, "transformers": transformers},
         {"vocabulary_size": 65, "warmup_steps": 0}, values="ids", generate={"max_new_tokens": 63},
+        layers=lambda factor: {"num_layers": 4 * factor},
         why="XLA on a CPU; TensorFlow without it takes 1.6 times as much of the processor",
     ),
 }  # fmt: skip

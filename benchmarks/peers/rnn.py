@@ -37,7 +37,8 @@ def forecaster(layer: str) -> Callable:
         class Net(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.body = getattr(nn, layer)(case.input_shape[1], 32, batch_first=True)
+                features = case.input_shape[1]
+                self.body = getattr(nn, layer)(features, 32, case.depth, batch_first=True)
                 self.head = nn.Linear(32, case.arguments["horizon"])
 
             def forward(self, x):
@@ -87,7 +88,8 @@ def both(family: str, variant: str, layer: str) -> dict[str, Case]:
     return {
         f"{family}_series": Case(
             family, variant, (104, 1), 64, 100, {"PyTorch": forecaster(layer)}, {"horizon": 13},
-            num_classes=None, values="series", why=LOOP,
+            num_classes=None, values="series", layers=lambda factor: {"units": (32,) * factor},
+            why=LOOP,
         ),
         f"{family}_text": Case(
             family, "text", (24,), 32, 100, {"PyTorch": classifier(layer)},

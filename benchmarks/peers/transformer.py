@@ -27,7 +27,7 @@ def pytorch(case: Case) -> tuple:
     import torch
     from torch import nn
 
-    target_length = case.input_shape[1]
+    target_length, count = case.input_shape[1], LAYERS * case.depth
 
     class Net(nn.Module):
         def __init__(self):
@@ -35,9 +35,7 @@ def pytorch(case: Case) -> tuple:
             self.words = nn.Embedding(case.arguments["source_vocabulary_size"], WIDTH)
             nn.init.normal_(self.words.weight, std=WIDTH**-0.5)
             self.dropout = nn.Dropout(DROPOUT)
-            self.body = nn.Transformer(
-                WIDTH, HEADS, LAYERS, LAYERS, UNITS, DROPOUT, batch_first=True
-            )
+            self.body = nn.Transformer(WIDTH, HEADS, count, count, UNITS, DROPOUT, batch_first=True)
             self.body.encoder.norm = self.body.decoder.norm = None  # as in the paper
             for layer in (*self.body.encoder.layers, *self.body.decoder.layers):
                 layer.dropout = nn.Identity()  # between the dense layers
@@ -84,7 +82,7 @@ def pytorch(case: Case) -> tuple:
 def transformers(case: Case) -> tuple:
     from transformers import MarianConfig, MarianMTModel
 
-    both = {"layers": LAYERS, "attention_heads": HEADS, "ffn_dim": UNITS}
+    both = {"layers": LAYERS * case.depth, "attention_heads": HEADS, "ffn_dim": UNITS}
     config = MarianConfig(
         vocab_size=case.arguments["source_vocabulary_size"], d_model=WIDTH, dropout=DROPOUT,
         attention_dropout=DROPOUT, activation_function="relu", scale_embedding=True,
@@ -112,7 +110,7 @@ CASES = {
     "transformer_small": Case(
         "transformer", "small", (36, 11), 64, 40,
         {"PyTorch": pytorch, "transformers": transformers}, SIZES, num_classes=None,
-        values="pairs", generate={},
+        values="pairs", generate={}, layers=lambda factor: {"num_layers": LAYERS * factor},
         why="TensorFlow; XLA takes 0.8 of its time, but 10 s for each width of batches first",
     ),
 }  # fmt: skip

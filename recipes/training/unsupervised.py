@@ -67,15 +67,23 @@ class Unsupervised(keras.Model):
         }
         return cls(**{**config, **networks})
 
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any
+    ) -> keras.callbacks.History:
         """As `keras.Model.fit`, for x alone or with labels.
 
         Raises:
-            ValueError: the first examples have another shape, or values outside of `value_range`.
+            ValueError: the first examples have another shape, or values outside of `value_range`;
+                a conditional model, and no labels.
         """
         self.check_examples(x)
+        # Before Keras begins: on JAX a model whose first step fails has no weights any more.
+        if isinstance(x, keras.utils.PyDataset):
+            self.check_labels(x[0][1] if len(x[0]) > 1 else None)
+        elif isinstance(x, np.ndarray):
+            self.check_labels(y)
         create_variables(self)
-        return super().fit(x, *args, **kwargs)
+        return super().fit(x, y, *args, **kwargs)
 
     def check_examples(self, x: Any) -> None:
         """Raise where the first examples of x, an array or a `PyDataset`, do not fit."""
@@ -90,6 +98,11 @@ class Unsupervised(keras.Model):
             inside = low <= least and most <= high  # False for NaN, too
             wanted = f"this model takes values in [{low:g}, {high:g}]"
             check(inside, "x", f"values in {least:g} .. {most:g}", wanted)
+
+    def check_labels(self, labels: Any) -> None:
+        """Raise where a conditional model is to learn without labels."""
+        wanted = "a conditional model learns from images with their labels, (x, y)"
+        check(labels is not None or self.num_classes is None, "y", labels, wanted)
 
     def one_hot(self, labels: Any, like: Any) -> Any:
         """Labels (n,) as one-hot rows (n, num_classes); without labels each class counts the same.
@@ -110,8 +123,8 @@ class Unsupervised(keras.Model):
         """
         if self.num_classes is None:
             return None
-        wanted = "a conditional model learns from images with their labels, (x, y)"
-        check(labels is not None or not training, "y", labels, wanted)
+        if training:
+            self.check_labels(labels)
         return self.one_hot(labels, like)
 
     def chosen_labels(self, count: int, labels: Any, seed: int) -> np.ndarray | None:
