@@ -153,6 +153,7 @@ class Decoder(layers.Layer):
         ]  # fmt: skip
         width = readout_dim * (2 if ask == "before" else 1)
         self.readout = layers.Dense(width, use_bias=False, name="readout", **common)
+        self.heads = num_heads if score == "multi_head" else 1
         self.seeds = keras.random.SeedGenerator()
 
     def build(self, y_shape, memory_shape):
@@ -178,13 +179,12 @@ class Decoder(layers.Layer):
         """What there is before the first step: `steps`'s carry for one word."""
         states = [[dense(last) for dense, last in zip(start, memory["last"], strict=True)]
                   for start in self.starts]  # fmt: skip
-        heads = self.given["num_heads"] if self.given["score"] == "multi_head" else 1
         flat = ops.zeros_like(memory["states"][:, 0, :1])  # (n, 1)
         seen = ops.zeros_like(memory["states"][:, None, :, 0])  # (n, 1, s)
         return {
             "states": states,
             "readout": ops.repeat(flat, self.given["readout_dim"], axis=1),
-            "shares": ops.cast(ops.repeat(seen, heads, axis=1), "float32"),
+            "shares": ops.cast(ops.repeat(seen, self.heads, axis=1), "float32"),
             "log_p": ops.cast(flat[:, 0], "float32"),
             "entropy": ops.cast(flat[:, 0], "float32"),
         }
@@ -238,6 +238,14 @@ class Decoder(layers.Layer):
         _, found = ops.scan(step, self.first(memory), each)
         back = {"readout": (1, 0, 2), "shares": (1, 2, 0, 3), "log_p": (1, 0), "entropy": (1, 0)}
         return {name: ops.transpose(found[name], order) for name, order in back.items()}
+
+    def compute_output_spec(self, y, memory, training=False):
+        """As `call`; known without writing anything."""
+        (n, t, _), s = y.shape, memory["states"].shape[1]
+        looks = {"shares": (n, self.heads, t, s), "log_p": (n, t), "entropy": (n, t)}
+        found = {name: keras.KerasTensor(shape, "float32") for name, shape in looks.items()}
+        readout = keras.KerasTensor((n, t, self.given["readout_dim"]), self.compute_dtype)
+        return {"readout": readout, **found}
 
     def get_config(self):
         """The constructor's arguments."""
