@@ -130,7 +130,6 @@ def test_denoising_removes_noise(digits):
     assert 10 * np.log10(before / after) > 5  # gain in PSNR, dB
 
 
-@pytest.mark.long_elsewhere
 def test_beats_the_mean_and_the_same_number_of_principal_components(digits, trained):
     from sklearn.decomposition import PCA
 

@@ -104,7 +104,6 @@ def test_each_stage_moves_its_own_weights_alone(digits):
     assert steps == [2 * len(digits.train)] * 3  # a new optimizer each
 
 
-@pytest.mark.long_elsewhere
 def test_loss_falls_in_each_stage(digits):
     model = small(units=(32, 24), pretrain_learning_rate=0.2, pretrain_epochs=6)
     loss = np.array(fitted(model, digits.with_batch_size(20), 18).history["loss"])

@@ -152,7 +152,6 @@ def test_weight_decay_leaves_biases_and_norms_alone():
     }
 
 
-@pytest.mark.long_elsewhere
 def test_it_learns_to_repeat():
     """The second half of each row repeats the first: copying needs attention to a place before."""
     half = RNG.integers(0, 12, (512, 5))
@@ -214,7 +213,6 @@ def run(tmp_path_factory):
     return recipes.train("gpt", variant="tiny", epochs=1, run_dir=folder / "gpt", verbose=0)
 
 
-@pytest.mark.long_elsewhere
 def test_a_run_shows_texts_and_says_how_unusual_one_is(run, tmp_path):
     plots = {path.stem for path in (run.directory / "plots").glob("*.png")}
     assert plots == {"learning_curves", "texts", "attention"}
@@ -226,7 +224,6 @@ def test_a_run_shows_texts_and_says_how_unusual_one_is(run, tmp_path):
     assert of_file["score"] == pytest.approx(common["score"], rel=1e-5)
 
 
-@pytest.mark.long_elsewhere
 def test_the_command_line_goes_on_with_a_text(run, capsys):
     from recipes.__main__ import main
 

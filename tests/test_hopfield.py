@@ -201,7 +201,6 @@ def test_hebb_recalls_99_percent_at_a_tenth_of_a_pattern_a_unit(mode):
     assert right(stored(x, mode=mode), x, corrupt(x, 0.1)) >= 0.99
 
 
-@pytest.mark.long_elsewhere
 def test_hebb_collapses_past_0138():
     # Mean overlap with the pattern that recall starts from, as simulated for N = 500 elsewhere:
     # 0.997 at the load 0.1, 0.898 at 0.138, 0.502 at 0.2.
@@ -243,7 +242,6 @@ def test_the_dense_network_stores_more_the_higher_its_degree():
     assert shares[2] > 0.999
 
 
-@pytest.mark.long_elsewhere
 def test_the_modern_network_stores_over_100_times_more_than_hebbs():
     units, bar = 100, 0.99
 

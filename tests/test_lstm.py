@@ -65,7 +65,6 @@ def test_an_error_lasts_where_the_forget_gate_is_open():
     assert found == pytest.approx(np.tanh(0.5 * sigmoid(4.0) ** 50), rel=1e-5)
 
 
-@pytest.mark.long_elsewhere
 def test_it_adds_over_thirty_steps(adding_error):
     assert adding_error(lstm, 30, epochs=12, units=32, learning_rate=1e-2) < 0.01
 

@@ -178,7 +178,6 @@ def run(tmp_path_factory):
     )  # fmt: skip
 
 
-@pytest.mark.long_elsewhere
 def test_a_run_shows_what_it_writes_and_predicts_texts(run):
     plots = {path.stem for path in (run.directory / "plots").glob("*.png")}
     assert plots == {"learning_curves", "written", "attention"}
