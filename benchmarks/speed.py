@@ -13,9 +13,8 @@ has a process of its own; after a warm-up, which compiles, they take turns. What
 compiling cost is the time from an imported framework to the end of the first round of training,
 less that of a later round; memory is the most that the process held, the framework included.
 `--grow` measures training steps with batches, layers, sequences or graphs of 1, 2 and 4 times the
-size.
-Results go to `benchmarks/results/speed.json`, one row for each (network, backend, device, peer),
-or `growth.json`, and `speed.md` or `growth.md` is written from them.
+size. Results go to `benchmarks/results/speed.json`, one row for each (network, backend, device,
+peer), or `growth.json`, and `speed.md` or `growth.md` is written from them.
 """
 
 import argparse

@@ -72,6 +72,20 @@ def test_the_papers_decoders_have_their_parameters(sketch):
     assert count(model.decoder.readout.weights) == (2000 + 1000) * 1000
 
 
+@pytest.mark.parametrize("score", ["additive", "multi_head"])
+@pytest.mark.parametrize("ask", ["before", "after"])
+def test_a_decoders_outputs_are_known_without_writing(ask, score):
+    decoder = attention.Decoder(ask, 8, readout_dim=6, score=score, num_heads=2,
+                                dtype="mixed_bfloat16")  # fmt: skip
+    y, states, last = (np.ones(shape, "float32") for shape in ((2, 3, 4), (2, 5, 8), (2, 8)))
+    memory = {"states": states, "last": [last], "there": np.ones((2, 5), bool)}
+    told = decoder.compute_output_spec(y, memory)
+    for name, found in decoder(y, memory).items():
+        dtype = keras.backend.standardize_dtype(found.dtype)
+        assert (tuple(found.shape), dtype) == (told[name].shape, told[name].dtype), name
+    assert told["shares"].shape == (2, 2 if score == "multi_head" else 1, 3, 5)
+
+
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)

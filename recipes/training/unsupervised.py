@@ -76,12 +76,11 @@ class Unsupervised(keras.Model):
             ValueError: the first examples have another shape, or values outside of `value_range`;
                 a conditional model, and no labels.
         """
-        self.check_examples(x)
+        first = x[0] if isinstance(x, keras.utils.PyDataset) else (x, y)
+        self.check_examples(first[0])
         # Before Keras begins: on JAX a model whose first step fails has no weights any more.
-        if isinstance(x, keras.utils.PyDataset):
-            self.check_labels(x[0][1] if len(x[0]) > 1 else None)
-        elif isinstance(x, np.ndarray):
-            self.check_labels(y)
+        if isinstance(first[0], np.ndarray):
+            self.check_labels(first[1] if len(first) > 1 else None)
         create_variables(self)
         return super().fit(x, y, *args, **kwargs)
 
