@@ -412,21 +412,54 @@ def test_whole_batches_leave_out_others_in_each_epoch():
     assert sum(len(y) for _, y in whole.train.first(20)) == 20
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's pipelines")
-def test_tensorflow_does_not_tune_the_pipeline_of_our_batches_alone():
-    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+class OfKeras(keras.utils.PyDataset):
+    """Batches as Keras itself reads them."""
 
-    class Other(keras.utils.PyDataset):
-        def __len__(self):
-            return 1
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
 
-        def __getitem__(self, index):
-            return np.zeros((2, 3), "float32"), np.zeros(2, "float32")
+    def __len__(self):
+        return len(self.batches)
 
-    x = np.arange(12, dtype="float32").reshape(6, 2)
-    ours = Batches(x, np.arange(6), np.arange(6), np.asarray, 4)
-    ours, other = (PyDatasetAdapter(part).get_tf_dataset() for part in (ours, Other()))
-    assert ours.options().autotune.enabled is False
-    assert other.options().autotune.enabled is None
-    read = [(a.numpy().tolist(), b.numpy().tolist()) for a, b in ours]
-    assert read == [(x[:4].tolist(), [0, 1, 2, 3]), (x[4:].tolist(), [4, 5])]
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's feed")
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_tensorflow_trains_evaluates_and_predicts_on_our_batches_as_on_any(eagerly):
+    """And traces a step once, though the last batch is smaller."""
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
+    batches, found = Batches(x, 2 * x[:, :1], np.arange(50), np.asarray, 8), []
+    for read in (batches, OfKeras(batches)):
+        traced = []
+
+        class Double(keras.layers.Layer):
+            def call(self, x, traced=traced):
+                traced.append(x.shape)
+                return 2.0 * x
+
+        model = keras.Sequential([keras.Input((3,)), Double(), keras.layers.Dense(1)])
+        model.layers[-1].set_weights([np.ones((3, 1)), np.zeros(1)])
+        model.compile("sgd", "mse", run_eagerly=eagerly)
+        traced.clear()
+        history = model.fit(read, epochs=2, shuffle=False, validation_data=read, verbose=0).history
+        assert eagerly or len(traced) == 2  # in fit and in evaluate
+        found.append([*model.get_weights(), history["loss"], model.predict(read, verbose=0)])
+    for ours, keras_own in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's feed")
+def test_a_batch_that_cannot_be_made_ends_fit_with_its_error():
+    def transform(raw):
+        if raw[0] >= 40:
+            raise OSError("no such picture")
+        return np.zeros((len(raw), 3), "float32")
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = Batches(np.arange(50), np.zeros((50, 1)), np.arange(50), transform, 8)
+    with pytest.raises(OSError, match="no such picture"):
+        model.fit(batches, verbose=0)

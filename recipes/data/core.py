@@ -25,7 +25,7 @@ class Transform(Protocol):
 
 
 class Feed(keras.utils.PyDataset):
-    """A `PyDataset` that TensorFlow reads without waiting; see `recipes.data.feed_tensorflow`."""
+    """A `PyDataset` that TensorFlow reads without tf.data; see `recipes.data.feed_tensorflow`."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)

@@ -1,27 +1,96 @@
-"""How TensorFlow reads our batches."""
+"""How TensorFlow reads our batches: as they come, one ahead, without tf.data.
 
+Keras makes a tf.data pipeline of a `PyDataset`, around a Python generator. Each batch then costs
+as much as the step of a small network, and each end of an epoch, where Keras makes two iterators
+anew, as much as ten. Its steps take any other iterator as well.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
+from typing import Any
+
+import keras
+import numpy as np
 import tensorflow as tf
-from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.backend.tensorflow import trainer
+from keras.src.trainers.epoch_iterator import EpochIterator
 
 from recipes.data.core import Feed
 
-_keras_own = PyDatasetAdapter.get_tf_dataset
+KerasIterator = trainer.TFEpochIterator
 
 
-def _untuned(self: PyDatasetAdapter) -> tf.data.Dataset:
-    """Keras's own, and of a `Feed` without tuning and rewriting.
+class Batch:
+    """A tensor of a batch that steps are traced for with other lengths, too; see `tf.function`.
 
-    A pipeline of one generator has nothing to tune. Yet where it ends, twice in an epoch of `fit`,
-    it waits for its tuner, now and then for a second. Keras does without it, but for several
-    workers alone, and says so nowhere that a `PyDataset` could change.
+    Where nothing is traced (`run_eagerly`), it is what a tensor is to Keras.
     """
-    dataset = _keras_own(self)
-    if isinstance(self.py_dataset, Feed):
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        options.experimental_optimization.apply_default_optimizations = False
-        dataset = dataset.with_options(options)
-    return dataset
+
+    def __init__(self, tensor: tf.Tensor, spec: tf.TensorSpec):
+        self._tensor, self._spec = tensor, spec
+
+    def __tf_tracing_type__(self, context: Any) -> tf.TensorSpec:
+        return self._spec
+
+    def __tf_tensor__(self, dtype: Any = None, name: str | None = None) -> tf.Tensor:
+        return self._tensor
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self._tensor, dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tensor, name)
 
 
-PyDatasetAdapter.get_tf_dataset = _untuned
+for _name in tf.Tensor.OVERLOADABLE_OPERATORS:  # __getattr__ is not asked for these
+    setattr(Batch, _name, lambda self, *others, name=_name: getattr(self._tensor, name)(*others))
+
+
+class FeedIterator(KerasIterator):
+    """Keras's iterator over epochs; of a `Feed` on one device, without tf.data."""
+
+    def __init__(self, distribute_strategy: tf.distribute.Strategy, **kwargs: Any):
+        one_device = distribute_strategy.num_replicas_in_sync == 1
+        self._plain = one_device and isinstance(kwargs["x"], Feed)
+        if self._plain:
+            EpochIterator.__init__(self, **kwargs)
+            self._specs = None
+        else:
+            super().__init__(distribute_strategy, **kwargs)
+
+    def _get_iterator(self) -> Any:
+        return self._one_ahead() if self._plain else super()._get_iterator()
+
+    def _one_ahead(self) -> Iterator[Any]:
+        """Batches, the next of which is made while a step computes."""
+        batches = self._batches()
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = thread.submit(next, batches, None)
+                yield batch
+
+    def _batches(self) -> Iterator[Any]:
+        """Batches of tensors; what differs in length between the first two may be of any length."""
+        batches = self.data_adapter._get_iterator()
+        first = list(islice(batches, 2))
+        for batch in first:
+            self._widen(batch)
+        for batch in chain(first, batches):
+            self._widen(batch)
+            tensors = keras.tree.map_structure(tf.convert_to_tensor, batch)
+            yield keras.tree.map_structure(Batch, tensors, self._specs)
+
+    def _widen(self, batch: Any) -> None:
+        """Let the specs cover this batch."""
+        self._specs = keras.tree.map_structure(widened, batch, self._specs or batch)
+
+
+def widened(array: np.ndarray, spec: np.ndarray | tf.TensorSpec) -> tf.TensorSpec:
+    """Of any number of rows, and of any length where the array is not as long as the spec says."""
+    lengths = [a if a == b else None for a, b in zip(array.shape[1:], spec.shape[1:], strict=True)]
+    return tf.TensorSpec([None, *lengths], array.dtype)
+
+
+trainer.TFEpochIterator = FeedIterator
