@@ -28,6 +28,7 @@ import numpy as np
 from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
+from recipes.data.core import Rows
 from recipes.data.images import load_unit
 from recipes.layers.coders import check_sizes, decode, encode
 from recipes.training.optimizers import make_optimizer
@@ -110,16 +111,16 @@ class Autoencoder(Unsupervised):
 
     def encode(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Images in [0, 1] -> codes (n, latent_dim), float32."""
-        return self.encoder.predict(x, batch_size=batch_size, verbose=0).astype("float32")
+        return self.encoder.predict(Rows(x, batch_size), verbose=0).astype("float32")
 
     def decode(self, z: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Codes (n, latent_dim) -> images in [0, 1], float32."""
-        logits = self.decoder.predict(z, batch_size=batch_size, verbose=0)
+        logits = self.decoder.predict(Rows(z, batch_size), verbose=0)
         return ops.convert_to_numpy(ops.sigmoid(logits))
 
     def anomaly_score(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """How unusual each image is, (n,): the mean squared error of its reconstruction."""
-        found = self.predict(x, batch_size=batch_size, verbose=0)
+        found = self.predict(Rows(x, batch_size), verbose=0)
         return np.square(found - x).mean(axis=(1, 2, 3))
 
 

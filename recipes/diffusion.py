@@ -28,6 +28,7 @@ import numpy as np
 from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
+from recipes.data.core import Rows
 from recipes.data.images import load_unit
 from recipes.layers.attention import attend
 from recipes.layers.compiled import compiled
@@ -407,7 +408,7 @@ class Diffusion(Unsupervised):
 
     def anomaly_score(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """How unusual each image is, (n,): the squared error of the guess that `predict` gives."""
-        found = self.predict(x, batch_size=batch_size, verbose=0)
+        found = self.predict(Rows(x, batch_size), verbose=0)
         return np.square(found - x).mean(axis=(1, 2, 3))
 
 

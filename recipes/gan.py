@@ -32,6 +32,7 @@ import numpy as np
 from keras import layers, ops
 
 from recipes.contract import check, recipe, unknown
+from recipes.data.core import Rows
 from recipes.data.images import load_unit
 from recipes.layers.coders import check_sizes, cut, encode, halved
 from recipes.training import averages
@@ -283,11 +284,11 @@ class GAN(Unsupervised):
         labels = self.chosen_labels(count, labels, seed)
         z = np.random.default_rng(seed).standard_normal((count, self.latent_dim)).astype("float32")
         c = None if labels is None else np.eye(self.num_classes, dtype="float32")[labels]
-        return self.sampler.predict(beside(z, c), batch_size=batch_size, verbose=0)
+        return self.sampler.predict(Rows(beside(z, c), batch_size), verbose=0)
 
     def anomaly_score(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """How unusual the discriminator finds each image, (n,): minus its logit."""
-        return -self.predict(x, batch_size=batch_size, verbose=0)[:, 0]
+        return -self.predict(Rows(x, batch_size), verbose=0)[:, 0]
 
 
 @keras.saving.register_keras_serializable("recipes")
@@ -326,11 +327,11 @@ class AdversarialAutoencoder(GAN):
 
     def encode(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Images in [0, 1] -> codes (n, latent_dim), float32."""
-        return self.encoder.predict(x, batch_size=batch_size, verbose=0)
+        return self.encoder.predict(Rows(x, batch_size), verbose=0)
 
     def anomaly_score(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """How unusual each image is, (n,): the mean squared error of its reconstruction."""
-        found = self.predict(x, batch_size=batch_size, verbose=0)
+        found = self.predict(Rows(x, batch_size), verbose=0)
         return np.square(found - x).mean(axis=(1, 2, 3))
 
 

@@ -37,6 +37,7 @@ from keras import layers, ops
 from recipes import data
 from recipes.contract import check, recipe, unknown
 from recipes.contract.arguments import check_vocabulary
+from recipes.data.core import Rows
 from recipes.data.images import load_unit
 from recipes.layers.boltzmann import VISIBLE, Boltzmann, first_examples, log_partition, run_chains
 from recipes.training.optimizers import make_optimizer
@@ -117,11 +118,11 @@ class RBM(Unsupervised):
 
     def reconstruct(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Images -> their mean-field reconstructions; the same as `predict`."""
-        return self.predict(x, batch_size=batch_size, verbose=0)
+        return self.predict(Rows(x, batch_size), verbose=0)
 
     def encode(self, x: np.ndarray, batch_size: int = 256) -> np.ndarray:
         """Images -> probabilities of the hidden units (n, units), float32."""
-        return self.encoder.predict(x, batch_size=batch_size, verbose=0)
+        return self.encoder.predict(Rows(x, batch_size), verbose=0)
 
     def generate(
         self, count: int, labels: None = None, seed: int = 0, gibbs_steps: int = 1000

@@ -50,6 +50,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe, unknown
+from recipes.data.core import Rows
 from recipes.layers.spiking import (
     ENCODERS,
     LIF,
@@ -134,7 +135,7 @@ class Spiking(keras.Model):
         layers_ = [layer for layer in self.layers if isinstance(layer, LIF)]
         check(layers_, "model", self.name, "has no neurons that go step by step")
         inner = keras.Model(self.inputs, [layer.input for layer in layers_])
-        currents = inner.predict(np.asarray(x, "float32"), batch_size=batch_size, verbose=0)
+        currents = inner.predict(Rows(np.asarray(x, "float32"), batch_size), verbose=0)
         found = {}
         for layer, current in zip(layers_, keras.tree.flatten(currents), strict=True):
             spikes, membranes, *_ = map(ops.convert_to_numpy, layer.states(current))
@@ -161,7 +162,7 @@ class Spiking(keras.Model):
             for layer, _ in weighted
         ]
         found = keras.Model(self.inputs, counts).predict(
-            np.asarray(x, "float32"), batch_size=batch_size, verbose=0
+            Rows(np.asarray(x, "float32"), batch_size), verbose=0
         )
         rows = []
         for (layer, inner), came in zip(weighted, keras.tree.flatten(found), strict=True):

@@ -33,6 +33,28 @@ class Feed(keras.utils.PyDataset):
             importlib.import_module("recipes.data.feed_tensorflow")
 
 
+class Rows(Feed):
+    """Arrays of as many rows each, in batches, for `predict`.
+
+    Args:
+        x: an array, or several in any structure.
+        batch_size: rows in a batch.
+    """
+
+    def __init__(self, x: Any, batch_size: int):
+        super().__init__()
+        check_vocabulary({"batch_size": batch_size})
+        self.x, self.batch_size = x, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(keras.tree.flatten(self.x)[0]) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any]:
+        """Batch (x,)."""
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return (keras.tree.map_structure(lambda part: part[rows], self.x),)
+
+
 class Batches(Feed):
     """Examples in batches, for `fit`, `evaluate` and `predict` on every backend.
 

@@ -63,12 +63,14 @@ class FeedIterator(KerasIterator):
         return self._one_ahead() if self._plain else super()._get_iterator()
 
     def _one_ahead(self) -> Iterator[Any]:
-        """Batches, the next of which is made while a step computes."""
-        batches = self._batches()
+        """An epoch's batches, the next of which is made while a step computes."""
+        batches, left = self._batches(), self.data_adapter.num_batches
         with ThreadPoolExecutor(1) as thread:
-            coming = thread.submit(next, batches, None)
-            while (batch := coming.result()) is not None:
-                coming = thread.submit(next, batches, None)
+            coming = thread.submit(next, batches)
+            while left:
+                batch, left = coming.result(), left - 1
+                if left:  # Keras stops its own threads after the last one
+                    coming = thread.submit(next, batches)
                 yield batch
 
     def _batches(self) -> Iterator[Any]:
