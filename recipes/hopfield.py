@@ -33,6 +33,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe, unknown
+from recipes.data.core import Rows
 from recipes.data.patterns import corrupt, random_patterns
 from recipes.training.compilation import choose_jit
 from recipes.training.fitting import refuse, run_epochs
@@ -76,15 +77,15 @@ class PairMemory(layers.Layer):
 
     def store(self, x: np.ndarray) -> None:
         """Set the weights by patterns x (p, units), in their order."""
-        x = x.astype("float64")
-        w = np.zeros((self.units, self.units))
-        for row in x if self.rule == "storkey" else ():
-            h = (w @ row)[:, None] / self.units - w * row / self.units  # h_ij; w has no diagonal
-            w += np.outer(row, row) - row[:, None] * h.T - h * row
-            np.fill_diagonal(w, 0)
         if self.rule == "hebb":
-            w = x.T @ x
+            w = x.T @ x  # whole numbers, exact in float32
             np.fill_diagonal(w, 0)
+        else:
+            w = np.zeros((self.units, self.units))
+            for row in x.astype("float64"):
+                h = (w @ row)[:, None] / self.units - w * row / self.units  # h_ij, w_ii = 0
+                w += np.outer(row, row) - row[:, None] * h.T - h * row
+                np.fill_diagonal(w, 0)
         self.w.assign(w)
 
     @property
@@ -327,10 +328,7 @@ class Hopfield(Unsupervised):
         def store(epoch, callbacks):
             callbacks.on_train_batch_begin(0)
             self.memory.store(patterns.reshape(self.num_patterns, -1))
-            self.reset_metrics()
-            size, logs = batch_size or 256, {}
-            for start in range(0, self.num_patterns, size):  # `evaluate` takes longer to begin
-                logs = self.test_on_batch(patterns[start : start + size], return_dict=True)
+            logs = self.evaluate(Rows(patterns, batch_size or 256), verbose=0, return_dict=True)
             callbacks.on_train_batch_end(0, logs)
             return logs
 

@@ -340,6 +340,16 @@ def test_fit_takes_arrays_batches_and_data_and_calls_back():
         assert tuple(calls) == order
 
 
+def test_fit_tells_of_all_patterns_not_of_the_last_batch():
+    x = random_patterns(40, (20,), 0).astype("float32")  # far too many
+    model = hopfield.build_model(input_shape=(20,), num_patterns=40)
+    history = model.fit(x, batch_size=8, verbose=0).history
+    found = model.evaluate(x, x, batch_size=40, verbose=0, return_dict=True)
+    assert 0.5 < found["bits"] < 0.95
+    for name, value in found.items():
+        assert history[name] == [pytest.approx(value, rel=1e-5)]
+
+
 def test_more_epochs_change_nothing_and_are_said_to():
     x = patterns(3, 20)
     model = hopfield.build_model(input_shape=(20,), num_patterns=3)
