@@ -28,6 +28,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe
+from recipes.layers.normalization import BatchNormalization
 from recipes.training.optimizers import l2, make_optimizer
 
 KINDS = ("images",)
@@ -348,7 +349,7 @@ def build_model(
         fan_in = size * size * x.shape[-1]
         x = layers.Conv2D(width, size, **kernel(fan_in), **options)(x)
         if batch_norm:
-            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+            x = BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
         return layers.Activation(activation)(x)
 
     x = inputs = keras.Input(input_shape)

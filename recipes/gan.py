@@ -35,6 +35,7 @@ from recipes.contract import check, recipe, unknown
 from recipes.data.core import Rows
 from recipes.data.images import load_unit
 from recipes.layers.coders import check_sizes, cut, encode, halved
+from recipes.layers.normalization import BatchNormalization
 from recipes.training import averages
 from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import PatientAdam, make_optimizer
@@ -358,7 +359,7 @@ def make_generator(latent_dim, num_classes, output_shape, units, filters, kernel
                          kernel_initializer=normal())(h)  # fmt: skip
         h = layers.Reshape((*sizes[-1], filters[-1]))(h)
     for i in reversed(range(len(filters))):
-        h = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(h)
+        h = BatchNormalization(momentum=0.9, epsilon=1e-5)(h)
         h = layers.ReLU()(h)
         last = {"activation": "tanh", "dtype": "float32"} if i == 0 else {}
         h = layers.Conv2DTranspose(
@@ -396,7 +397,7 @@ def make_discriminator(input_shape, num_classes, units, filters, kernel_size, no
         h = wrapped(layers.Conv2D(width, kernel_size, strides=2, padding="same",
                                   use_bias=not batch, kernel_initializer=start()))(h)  # fmt: skip
         if normalized:
-            h = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(h)
+            h = BatchNormalization(momentum=0.9, epsilon=1e-5)(h)
         h = layers.LeakyReLU(0.2)(h)
         if dropout_rate:
             h = layers.Dropout(dropout_rate)(h)

@@ -22,6 +22,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe
+from recipes.layers.normalization import BatchNormalization
 from recipes.training.optimizers import l2, make_optimizer
 
 KINDS = ("images",)
@@ -224,7 +225,7 @@ def build_model(
         )(x)
 
     def norm(x, gamma: str = "ones"):
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma)(x)
+        return BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma)(x)
 
     def activate(x):
         return layers.ReLU()(norm(x))
