@@ -145,14 +145,14 @@ def rosenblatt(w: np.ndarray, x: np.ndarray, t: np.ndarray, rate: float = 1.0):
         The scores (n, units) that each example met, and the sum over the examples of the w that
         each left behind.
     """
-    scores, late = np.empty(t.shape), np.zeros_like(w)
+    scores, changes = np.empty(t.shape), np.zeros(t.shape)
     for i in range(len(x)):
         scores[i] = x[i] @ w
         wrong = t[i] * scores[i] <= 0
         if wrong.any():
-            change = rate * np.outer(x[i], t[i] * wrong)
-            w += change
-            late += i * change  # the i examples before this one did not leave it behind
+            changes[i] = rate * t[i] * wrong
+            w += np.outer(x[i], changes[i])
+    late = x.T @ (np.arange(len(x))[:, None] * changes)  # what examples before did not leave behind
     return scores, len(x) * w - late
 
 
