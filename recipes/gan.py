@@ -38,7 +38,7 @@ from recipes.layers.coders import check_sizes, cut, encode, halved
 from recipes.layers.normalization import BatchNormalization
 from recipes.training import averages
 from recipes.training.compilation import choose_jit
-from recipes.training.optimizers import PatientAdam, make_optimizer
+from recipes.training.optimizers import Adam, PatientAdam, make_optimizer
 from recipes.training.unsupervised import Unsupervised, beside
 
 KINDS = ("images",)
@@ -541,7 +541,7 @@ def build_model(
     if optimizer == "adam":
         betas = {"beta_1": beta_1, "beta_2": beta_2}
         if n_critic == 1:
-            optimizer = keras.optimizers.Adam(learning_rate, **betas)
+            optimizer = Adam(learning_rate, **betas)
         else:
             held = len(generator.trainable_variables)  # which come first
             optimizer = PatientAdam(learning_rate, **betas, held=held, every=n_critic)

@@ -1,5 +1,6 @@
 """Optimizers and schedules by name, as papers state them."""
 
+import importlib
 from collections.abc import Sequence
 from itertools import pairwise
 from numbers import Integral
@@ -11,8 +12,25 @@ from keras.optimizers.schedules import LearningRateSchedule
 from recipes.contract import check, unknown
 
 
+class OneOperation:
+    """Adam's step as one operation where there is one: on TensorFlow."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """One variable's step (Kingma & Ba 2015, algorithm 1)."""
+        if keras.backend.backend() == "tensorflow":
+            own = importlib.import_module("recipes.training.adam_tensorflow")
+            if own.update(self, gradient, variable, learning_rate):
+                return
+        super().update_step(gradient, variable, learning_rate)
+
+
 @keras.saving.register_keras_serializable("recipes")
-class AdamW(keras.optimizers.AdamW):
+class Adam(OneOperation, keras.optimizers.Adam):
+    """Keras's."""
+
+
+@keras.saving.register_keras_serializable("recipes")
+class AdamW(OneOperation, keras.optimizers.AdamW):
     """Keras's, but that biases and the scales of norms do not decay."""
 
     def build(self, variables):
@@ -62,7 +80,7 @@ class PatientAdam(keras.optimizers.Adam):
 
 OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
-    "adam": keras.optimizers.Adam,
+    "adam": Adam,
     "adamw": AdamW,
     "rmsprop": keras.optimizers.RMSprop,
     "adagrad": keras.optimizers.Adagrad,
