@@ -145,13 +145,16 @@ def rosenblatt(w: np.ndarray, x: np.ndarray, t: np.ndarray, rate: float = 1.0):
         The scores (n, units) that each example met, and the sum over the examples of the w that
         each left behind.
     """
-    scores, changes = np.empty(t.shape), np.zeros(t.shape)
+    from scipy.linalg.blas import dger  # in half of the time that w += np.outer takes
+
+    scores, changes, now = np.empty(t.shape), np.zeros(t.shape), np.asfortranarray(w)
     for i in range(len(x)):
-        scores[i] = x[i] @ w
+        scores[i] = x[i] @ now
         wrong = t[i] * scores[i] <= 0
         if wrong.any():
             changes[i] = rate * t[i] * wrong
-            w += np.outer(x[i], changes[i])
+            now = dger(1.0, x[i], changes[i], a=now, overwrite_a=True)
+    w[:] = now
     late = x.T @ (np.arange(len(x))[:, None] * changes)  # what examples before did not leave behind
     return scores, len(x) * w - late
 

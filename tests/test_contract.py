@@ -26,6 +26,7 @@ import recipes
 from recipes.contract import describe, families, family
 from recipes.contract.arguments import VOCABULARY
 from recipes.data.core import Batches, Data
+from recipes.data.pairs import PairBatches
 from recipes.training.compilation import create_variables
 from recipes.training.train import reported
 from recipes.training.unsupervised import Unsupervised
@@ -56,8 +57,11 @@ def default_data():
 
 
 def some(part: Batches, count: int = 256) -> Batches:
-    """The first examples of a part."""
-    return part.first(count).with_batch_size(32)
+    """The first examples of a part; pairs in one width, since JAX compiles for each."""
+    part = part.first(count).with_batch_size(32)
+    if isinstance(part, PairBatches):
+        part = PairBatches(**{**part._arguments(), "widths": part.widths[-1:]})
+    return part
 
 
 def tiny(name: str, data: Data, **arguments) -> keras.Model:

@@ -28,9 +28,9 @@ MODULES = {
 
 
 # Why a network takes longer than its peer.
-KERAS = "TensorFlow's own operations: by hand in Keras it takes as long"
+KERAS = "TensorFlow's own operations: by hand in Keras it takes no less"
 STEP = "what each step of `fit` costs on TensorFlow, whatever the network"
-CALLS = "Keras's `fit` and `predict` take a tenth of a second, whatever they do"
+CALLS = "a call of Keras's `fit` takes some milliseconds, whatever it does"
 
 
 @dataclass

@@ -101,6 +101,6 @@ SIZES = {"source_vocabulary_size": 260, "target_vocabulary_size": 260}
 CASES = {
     "attention_small": Case(
         "attention", "small", (36, 11), 64, 60, {"PyTorch": pytorch}, SIZES, num_classes=None,
-        values="pairs", generate={},
+        values="pairs", generate={}, why="each step of the decoder is a dozen small operations",
     ),
 }  # fmt: skip

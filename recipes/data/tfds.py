@@ -11,6 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,13 @@ def command(name: str, folder: str | Path) -> str:
 def _not_prepared(name: str, folder: Path) -> ValueError:
     if not re.fullmatch(NAME, name):
         return ValueError(f"source={name!r}: no such file or folder")
-    import tensorflow_datasets as tfds
-
     from recipes.data import embedded
 
-    base, registered = re.split("[:/]", name)[0], tfds.list_builders(with_community_datasets=False)
+    base, registered = re.split("[:/]", name)[0], []
+    if find_spec("tensorflow_datasets"):  # it is not needed for what is not one of its sets
+        import tensorflow_datasets as tfds
+
+        registered = tfds.list_builders(with_community_datasets=False)
     if base in registered:
         return ValueError(
             f"source={name!r} is a TensorFlow Datasets set that is not prepared in {folder}. "
