@@ -60,11 +60,14 @@ class FeedIterator(KerasIterator):
             super().__init__(distribute_strategy, **kwargs)
 
     def _get_iterator(self) -> Any:
-        return self._one_ahead() if self._plain else super()._get_iterator()
+        if not self._plain:
+            return super()._get_iterator()
+        count = self.data_adapter.num_batches
+        return self._batches() if count == 1 else self._one_ahead(count)
 
-    def _one_ahead(self) -> Iterator[Any]:
+    def _one_ahead(self, left: int) -> Iterator[Any]:
         """An epoch's batches, the next of which is made while a step computes."""
-        batches, left = self._batches(), self.data_adapter.num_batches
+        batches = self._batches()
         with ThreadPoolExecutor(1) as thread:
             coming = thread.submit(next, batches)
             while left:

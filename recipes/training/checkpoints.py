@@ -21,6 +21,26 @@ from recipes.training.precision import policy
 EXTRA = "recipes.json"
 
 
+class SeedEpochs(keras.callbacks.Callback):
+    """Begins each epoch from a seed of its own, so that a resumed one draws what it would have.
+
+    It is for generators that no checkpoint holds: PyTorch's, from which Keras's dropout draws
+    there, NumPy's and Python's.
+
+    Args:
+        seed: of the training.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Seed all of them."""
+        drawn = np.random.SeedSequence((self.seed, epoch)).generate_state(1)
+        keras.utils.set_random_seed(int(drawn[0]))
+
+
 def save(model: keras.Model, path: str | Path, state: dict | None = None) -> None:
     """Save a model with its optimizer and random states to a temporary file; then rename it.
 

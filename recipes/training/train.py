@@ -252,6 +252,7 @@ def _fit(
     train = devices.share(data.train)
     with devices.scope():
         create_variables(model, train[0])
+    seeds = checkpoints.SeedEpochs(config["seed"])
     if recorder.epoch < config["epochs"] and not recorder.stopped:
         try:
             with devices.scope():
@@ -261,7 +262,7 @@ def _fit(
                     epochs=config["epochs"],
                     initial_epoch=recorder.epoch,
                     shuffle=False,  # Batches shuffles, by seed and epoch
-                    callbacks=[*callbacks, ScalarLog(directory / "logs"), recorder],
+                    callbacks=[seeds, *callbacks, ScalarLog(directory / "logs"), recorder],
                     verbose=verbose,
                 )
         except KeyboardInterrupt:

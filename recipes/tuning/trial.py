@@ -182,7 +182,7 @@ def _fit(setup: Setup, task: Task, recorder: "Recorder", start: Path | None) -> 
             epochs=task.epochs,
             initial_epoch=recorder.epoch,
             shuffle=False,  # Batches shuffles, by seed and epoch
-            callbacks=[*callbacks, recorder],
+            callbacks=[checkpoints.SeedEpochs(setup.seed + task.number), *callbacks, recorder],
             verbose=0,
         )
     recorder.parameters = sum(math.prod(w.shape) for w in model.trainable_weights)
