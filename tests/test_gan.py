@@ -425,20 +425,24 @@ def digits():
 
 @pytest.mark.slow
 def test_dcgan_on_mnist_beats_a_gaussian_fitted_to_the_pixels(digits):
+    """By the distance of the median of three seeds: a single one may be half as large again."""
     data, classifier = digits
     x, real = data.train.arrays()[0], data.test.arrays()[0]
-    model = gan.build_model(**data.spec, seed=0)
-    untrained = model.generate(1000)
-    model.fit(data.train, epochs=10, verbose=0)
+    untrained, made = gan.build_model(**data.spec, seed=0).generate(1000), []
+    for seed in range(3):
+        model = gan.build_model(**data.spec, seed=seed)
+        model.fit(data.train, epochs=10, verbose=0)
+        made.append(model.generate(1000))
+    made.sort(key=lambda images: samples.evaluate(images, real, x, classifier)["frechet"])
 
     rows = x.reshape(len(x), -1)
     rng = np.random.default_rng(0)
     drawn = rng.multivariate_normal(rows.mean(axis=0), np.cov(rows, rowvar=False), 1000)
     gaussian = drawn.clip(0, 1).reshape(-1, 28, 28, 1).astype("float32")
     found = {
-        name: samples.evaluate(made, real, x, classifier)
-        for name, made in (
-            ("model", model.generate(1000)), ("gaussian", gaussian), ("untrained", untrained),
+        name: samples.evaluate(images, real, x, classifier)
+        for name, images in (
+            ("model", made[1]), ("gaussian", gaussian), ("untrained", untrained),
             ("real", x[:1000]),
         )
     }  # fmt: skip
