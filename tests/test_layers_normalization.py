@@ -8,20 +8,24 @@ from keras import ops
 from recipes.layers.normalization import BatchNormalization
 
 
-@pytest.mark.parametrize("shape", [(6, 5, 4, 3), (1, 2, 3, 2)])
-def test_it_trains_as_kerass_own(shape):
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((6, 5, 4, 3), {}), ((1, 2, 3, 2), {}), ((6, 5, 4, 3), {"scale": False}),
+     ((6, 3, 4, 5), {"axis": 1})],
+    ids=str,
+)  # fmt: skip
+def test_it_trains_as_kerass_own(shape, options):
     """Outputs, gradients (by one step of gradient descent), moving statistics, inference."""
     generator = np.random.default_rng(0)
     x = generator.normal(3, 2, shape).astype("float32")
     y = generator.normal(size=shape).astype("float32")
-    found = []
+    found, rising = [], keras.initializers.RandomUniform(0.5, 2.0, seed=0)
     for cls in (keras.layers.BatchNormalization, BatchNormalization):
-        norm = cls(momentum=0.9, epsilon=1e-3, gamma_initializer="ones")
+        norm = cls(momentum=0.9, epsilon=1e-3, gamma_initializer=rising, **options)
         start = keras.initializers.GlorotUniform(seed=0)
         first = keras.layers.Conv2D(shape[-1], 1, kernel_initializer=start)
         model = keras.Sequential([keras.Input(shape[1:]), first, norm])
         model.compile("sgd", "mse")
-        norm.gamma.assign(np.linspace(0.5, 2, shape[-1]))
         loss = [model.train_on_batch(x, y) for _ in range(3)]
         found.append([*model.get_weights(), loss, model.predict(x, verbose=0)])
     for of_keras, ours in zip(*found, strict=True):

@@ -52,7 +52,7 @@ class FeedIterator(KerasIterator):
 
     def __init__(self, distribute_strategy: tf.distribute.Strategy, **kwargs: Any):
         one_device = distribute_strategy.num_replicas_in_sync == 1
-        self._plain = one_device and isinstance(kwargs["x"], Feed)
+        self._plain = one_device and isinstance(kwargs.get("x"), Feed)
         if self._plain:
             EpochIterator.__init__(self, **kwargs)
             self._specs = None
