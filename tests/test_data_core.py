@@ -452,6 +452,20 @@ def test_tensorflow_trains_evaluates_and_predicts_on_our_batches_as_on_any(eager
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's feed")
+def test_a_later_batch_may_be_longer_than_the_first_two():
+    class Growing(data.core.Feed):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return np.full((2, (3, 3, 7)[index]), 1.0 + index, "float32")
+
+    model = keras.Sequential([keras.Input((None,)), keras.layers.Lambda(lambda x: x[:, -1:])])
+    found = model.predict(Growing(), verbose=0)
+    assert found.ravel().tolist() == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow's feed")
 def test_a_batch_that_cannot_be_made_ends_fit_with_its_error():
     def transform(raw):
         if raw[0] >= 40:

@@ -1,8 +1,8 @@
 """How TensorFlow reads our batches: as they come, one ahead, without tf.data.
 
-Keras makes a tf.data pipeline of a `PyDataset`, around a Python generator. Each batch then costs
-as much as the step of a small network, and each end of an epoch, where Keras makes two iterators
-anew, as much as ten. Its steps take any other iterator as well.
+Keras makes a tf.data pipeline of a `PyDataset`, around a Python generator, which costs a small
+network more than its steps do, and more at each end of an epoch (`benchmarks/pipeline.py`, "one
+dense layer"). Its steps take any other iterator as well.
 """
 
 from collections.abc import Iterator

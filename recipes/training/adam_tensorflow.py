@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def update(optimizer: keras.optimizers.Adam, gradient: Any, variable: Any, rate: Any) -> bool:
-    """Move a variable and its averages; False where only Keras can: rows of an embedding alone."""
+    """Move a variable and its averages; False where it is Keras's: some rows, or AMSGrad."""
     if isinstance(gradient, tf.IndexedSlices) or optimizer.amsgrad:
         return False
     i, dtype = optimizer._get_variable_index(variable), variable.dtype

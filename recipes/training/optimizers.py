@@ -26,7 +26,7 @@ class OneOperation:
 
 @keras.saving.register_keras_serializable("recipes")
 class Adam(OneOperation, keras.optimizers.Adam):
-    """Keras's."""
+    """Keras's, whose step is one operation where there is one."""
 
 
 @keras.saving.register_keras_serializable("recipes")
