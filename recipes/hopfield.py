@@ -33,8 +33,8 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe, unknown
-from recipes.data.core import Rows
 from recipes.data.patterns import corrupt, random_patterns
+from recipes.layers.compiled import compiled
 from recipes.training.compilation import choose_jit
 from recipes.training.fitting import refuse, run_epochs
 from recipes.training.unsupervised import Unsupervised
@@ -260,6 +260,7 @@ class Hopfield(Unsupervised):
         self.bits = keras.metrics.Mean("bits")
         self.recalled = keras.metrics.Mean("recalled")
         self.mean_energy = keras.metrics.Mean("energy")
+        self.reread = compiled(self, lambda x: self.compare(self.call(x), x))
 
     def advance(self, s):
         """One sweep over all units, (n, units) -> (n, units)."""
@@ -295,12 +296,17 @@ class Hopfield(Unsupervised):
         check(shape[1:] == self.example_shape, "y", f"array of shape {shape}", wanted)
         flat = (-1, self.memory.units)
         s, y = ops.reshape(y_pred, flat), ops.reshape(ops.cast(y, "float32"), flat)
+        found = self.compare(s, y)
+        self.bits.update_state(found["bits"], sample_weight)
+        self.recalled.update_state(found["recalled"], sample_weight)
+        self.mean_energy.update_state(found["energy"], sample_weight)
+        return ops.mean(1 - found["bits"])
+
+    def compare(self, s, y):
+        """States s with patterns y, (n, units) each: "bits", "recalled" and "energy", (n,)."""
         right = ops.cast(s * y > 0, "float32")  # (n, units)
-        bits = ops.mean(right, 1)
-        self.bits.update_state(bits, sample_weight)
-        self.recalled.update_state(ops.all(right > 0, 1), sample_weight)
-        self.mean_energy.update_state(self.memory.energy(s), sample_weight)
-        return ops.mean(1 - bits)
+        bits, recalled = ops.mean(right, 1), ops.cast(ops.all(right > 0, 1), "float32")
+        return {"bits": bits, "recalled": recalled, "energy": self.memory.energy(s)}
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None,
             validation_split=0.0, validation_data=None, shuffle=True, class_weight=None,
@@ -323,12 +329,15 @@ class Hopfield(Unsupervised):
         refuse("the rule takes all patterns alike", validation_split=validation_split or None,
                class_weight=class_weight, sample_weight=sample_weight,
                steps_per_epoch=steps_per_epoch)  # fmt: skip
-        patterns = self._patterns(x)
+        patterns = self._patterns(x).reshape(self.num_patterns, -1)
+        size = batch_size or 256
 
         def store(epoch, callbacks):
             callbacks.on_train_batch_begin(0)
-            self.memory.store(patterns.reshape(self.num_patterns, -1))
-            logs = self.evaluate(Rows(patterns, batch_size or 256), verbose=0, return_dict=True)
+            self.memory.store(patterns)
+            found = [self.reread(patterns[i : i + size]) for i in range(0, len(patterns), size)]
+            logs = {name: np.concatenate([p[name] for p in found]).mean() for name in found[0]}
+            logs = {"loss": 1 - logs["bits"], **logs}
             callbacks.on_train_batch_end(0, logs)
             return logs
 
