@@ -25,12 +25,13 @@ class Transform(Protocol):
 
 
 class Feed(keras.utils.PyDataset):
-    """A `PyDataset` that TensorFlow reads without tf.data; see `recipes.data.feed_tensorflow`."""
+    """A `PyDataset` that is read as it comes; see `recipes.data.feed_tensorflow`, `feed_torch`."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        if keras.backend.backend() == "tensorflow":
-            importlib.import_module("recipes.data.feed_tensorflow")
+        backend = keras.backend.backend()
+        if backend in ("tensorflow", "torch"):
+            importlib.import_module(f"recipes.data.feed_{backend}")
 
 
 class Rows(Feed):

@@ -1,0 +1,30 @@
+"""How PyTorch reads our batches: as they come, without the `DataLoader` that Keras puts around."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.backend.torch import trainer
+
+from recipes.data.core import Feed
+
+KerasIterator = trainer.TorchEpochIterator
+
+
+class FeedIterator(KerasIterator):
+    """Keras's iterator over epochs; of a `Feed` without a `DataLoader`."""
+
+    def __init__(self, **kwargs: Any):
+        self._plain = isinstance(kwargs.get("x"), Feed)
+        super().__init__(**kwargs)
+
+    def _get_iterator(self) -> Any:
+        return self._batches() if self._plain else super()._get_iterator()
+
+    def _batches(self) -> Iterator[Any]:
+        for batch in self.data_adapter._get_iterator():
+            convert = keras.ops.convert_to_tensor
+            yield keras.tree.map_structure(convert, batch, none_is_leaf=False)
+
+
+trainer.TorchEpochIterator = FeedIterator
