@@ -42,6 +42,7 @@ from recipes import data
 from recipes.contract import check, recipe, unknown
 from recipes.layers import decoding
 from recipes.layers.attention import Attention, MultiHeadAttention, Pooling
+from recipes.layers.recurrence import GRU, LSTM
 from recipes.layers.transformer import SinusoidalPositions
 from recipes.training.compilation import choose_jit
 from recipes.training.optimizers import make_optimizer
@@ -52,7 +53,7 @@ OBJECTIVE = ("val_loss", "min")
 EPOCHS = 5
 
 SCORES = ("additive", "dot", "general", "concat", "scaled_dot", "multi_head")
-CELLS = {"gru": layers.GRU, "lstm": layers.LSTM}
+CELLS = {"gru": GRU, "lstm": LSTM}
 ENCODERS = ("recurrent", "self", "words")
 ENTROPY = 0.01  # weight of the entropy of hard looks, which keeps them from settling too early
 

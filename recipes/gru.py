@@ -29,8 +29,9 @@ Differences:
 
 On GPUs Keras's layer runs cuDNN's kernel, many times faster than step by step. What would break
 that: `reset_after=False`, so that the paper's unit is the slow one; recurrent dropout, other
-activations than the equations', unrolling, no bias, padding that is not at the end of a sequence,
-and, on TensorFlow, `jit_compile=True`. On JAX Keras has no such kernel for the GRU, only a scan.
+activations than the equations', unrolling, no bias, padding that is not at the end of a sequence
+(PyTorch takes it), and, on TensorFlow, `jit_compile=True`. On JAX Keras has no such kernel for the
+GRU, only a scan.
 """
 
 import functools
@@ -40,6 +41,7 @@ import keras
 from recipes import data
 from recipes.contract import check, recipe
 from recipes.layers import recurrent
+from recipes.layers.recurrence import GRU
 
 KINDS = ("series", "text", "audio")
 OBJECTIVE = ("val_loss", "min")
@@ -127,7 +129,7 @@ def build_model(
         del given[name]
     wanted = "must be True or False"
     check(isinstance(reset_after, bool), "reset_after", reset_after, wanted)
-    layer = functools.partial(keras.layers.GRU, reset_after=reset_after)
+    layer = functools.partial(GRU, reset_after=reset_after)
     return recurrent.build(layer, f"gru_{variant}", **given)
 
 

@@ -35,7 +35,8 @@ Differences:
 
 On GPUs Keras's layer runs cuDNN's kernel, many times faster than step by step. What would break
 that: recurrent dropout, other activations than the equations', unrolling, no bias, padding that is
-not at the end of a sequence, any padding on JAX, and, on TensorFlow, `jit_compile=True`.
+not at the end of a sequence (PyTorch takes it), any padding on JAX, and, on TensorFlow,
+`jit_compile=True`.
 """
 
 import functools
@@ -45,6 +46,7 @@ import keras
 from recipes import data
 from recipes.contract import check, recipe
 from recipes.layers import recurrent
+from recipes.layers.recurrence import LSTM
 
 KINDS = ("series", "text", "audio")
 OBJECTIVE = ("val_loss", "min")
@@ -136,7 +138,7 @@ def build_model(
         del given[name]
     wanted = "must be True or False"
     check(isinstance(unit_forget_bias, bool), "unit_forget_bias", unit_forget_bias, wanted)
-    layer = functools.partial(keras.layers.LSTM, unit_forget_bias=unit_forget_bias)
+    layer = functools.partial(LSTM, unit_forget_bias=unit_forget_bias)
     return recurrent.build(layer, f"lstm_{variant}", **given)
 
 

@@ -20,8 +20,8 @@ Differences:
     McClelland & Ganguli 2014). A forecast is, by default, made in differences from the window's
     last value: a series that rises leaves the range of its past, where the network knows nothing.
 
-Keras has no cuDNN path for this layer: on a GPU it goes step by step, and `lstm` and `gru` are
-faster there.
+Keras has no cuDNN path for this layer: on a GPU it goes step by step, but for PyTorch, and `lstm`
+and `gru` are faster there.
 """
 
 import functools
@@ -31,6 +31,7 @@ import keras
 from recipes import data
 from recipes.contract import recipe, unknown
 from recipes.layers import recurrent
+from recipes.layers.recurrence import SimpleRNN
 
 KINDS = ("series", "text", "audio")
 OBJECTIVE = ("val_loss", "min")
@@ -121,7 +122,7 @@ def build_model(
     if initializer not in INITIALIZERS:
         raise unknown("initializer", initializer, INITIALIZERS)
     layer = functools.partial(
-        keras.layers.SimpleRNN,
+        SimpleRNN,
         activation=keras.activations.get(activation),
         kernel_initializer=SMALL if initializer == "identity" else "glorot_uniform",
         recurrent_initializer=initializer,
