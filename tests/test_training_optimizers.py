@@ -30,6 +30,17 @@ def test_adam_takes_kerass_steps(options, jit_compile):
         np.testing.assert_allclose(mine, other, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of PyTorch's step")
+@pytest.mark.parametrize("cls", [Adam, AdamW])
+def test_pytorch_moves_all_variables_at_once(cls, monkeypatch):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(1)])
+    model.compile(cls(0.1), "mse")
+    monkeypatch.delattr(keras.optimizers.Adam, "update_step")  # one variable's
+    before = model.get_weights()
+    model.train_on_batch(np.ones((2, 3)), np.ones((2, 1)))
+    assert all((a != b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
 def test_adam_trains_half_precision_with_a_scaled_loss():
     keras.config.set_dtype_policy("mixed_float16")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])

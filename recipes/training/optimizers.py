@@ -13,7 +13,15 @@ from recipes.contract import check, unknown
 
 
 class OneOperation:
-    """Adam's step as one operation where there is one: on TensorFlow."""
+    """Adam's step in few operations: on TensorFlow one for a variable, on PyTorch for all."""
+
+    def _backend_update_step(self, gradients, variables, learning_rate):
+        """All variables' steps."""
+        if keras.backend.backend() == "torch":
+            own = importlib.import_module("recipes.training.adam_torch")
+            own.update(self, gradients, variables, learning_rate)
+        else:
+            super()._backend_update_step(gradients, variables, learning_rate)
 
     def update_step(self, gradient, variable, learning_rate):
         """One variable's step (Kingma & Ba 2015, algorithm 1)."""
@@ -26,7 +34,7 @@ class OneOperation:
 
 @keras.saving.register_keras_serializable("recipes")
 class Adam(OneOperation, keras.optimizers.Adam):
-    """Keras's, whose step is one operation where there is one."""
+    """Keras's, with a step in few operations."""
 
 
 @keras.saving.register_keras_serializable("recipes")
