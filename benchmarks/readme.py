@@ -78,14 +78,19 @@ def results(name: str) -> list | dict:
 
 
 def quality(family: str) -> tuple[str, str, str]:
-    """(What is measured, the median over the seeds, what the paper has)."""
+    """(What is measured, the median over the seeds and their spread, what the paper has)."""
     what, file, chosen, where, form, paper = QUALITY[family]
-    found = []
+    found, seeds = [], set()
     for row in results(file):
         if all(row.get(key) == value for key, value in chosen.items()):
             first, _, rest = where.partition(".")
             found.append(row[first][rest] if rest else row[first])
-    return what, form.format(statistics.median(found)), paper
+            seeds.add(row.get("seed"))
+    value = form.format(statistics.median(found))
+    if len(seeds) > 1:
+        least, most = (form.format(end(found)).split()[0] for end in (min, max))
+        value += f" ({least} to {most}, {len(seeds)} seeds)"
+    return what, value, paper
 
 
 def fidelity(family: str) -> tuple[str, str]:

@@ -30,7 +30,7 @@ MODULES = {
 # Why a network takes longer than its peer.
 KERAS = "TensorFlow's own operations: by hand in Keras it takes no less"
 STEP = "what each step of `fit` costs on TensorFlow, whatever the network"
-CALLS = "a call of Keras's `fit` takes some milliseconds, whatever it does"
+CALLS = "a call of `fit` takes some milliseconds, whatever it does"
 
 
 @dataclass
