@@ -33,6 +33,7 @@ from keras import layers, ops
 
 from recipes import data
 from recipes.contract import check, recipe, unknown
+from recipes.contract.arguments import check_vocabulary
 from recipes.data.patterns import corrupt, random_patterns
 from recipes.layers.compiled import compiled
 from recipes.training.compilation import choose_jit
@@ -297,9 +298,8 @@ class Hopfield(Unsupervised):
         flat = (-1, self.memory.units)
         s, y = ops.reshape(y_pred, flat), ops.reshape(ops.cast(y, "float32"), flat)
         found = self.compare(s, y)
-        self.bits.update_state(found["bits"], sample_weight)
-        self.recalled.update_state(found["recalled"], sample_weight)
-        self.mean_energy.update_state(found["energy"], sample_weight)
+        for metric in (self.bits, self.recalled, self.mean_energy):
+            metric.update_state(found[metric.name], sample_weight)
         return ops.mean(1 - found["bits"])
 
     def compare(self, s, y):
@@ -331,6 +331,7 @@ class Hopfield(Unsupervised):
                steps_per_epoch=steps_per_epoch)  # fmt: skip
         patterns = self._patterns(x).reshape(self.num_patterns, -1)
         size = batch_size or 256
+        check_vocabulary({"batch_size": size})
 
         def store(epoch, callbacks):
             callbacks.on_train_batch_begin(0)

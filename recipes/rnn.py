@@ -20,8 +20,8 @@ Differences:
     McClelland & Ganguli 2014). A forecast is, by default, made in differences from the window's
     last value: a series that rises leaves the range of its past, where the network knows nothing.
 
-Keras has no cuDNN path for this layer: on a GPU it goes step by step, but for PyTorch, and `lstm`
-and `gru` are faster there.
+Keras has no cuDNN path for this layer: on a GPU it goes step by step on TensorFlow and JAX, and
+`lstm` and `gru` are faster there.
 """
 
 import functools

@@ -415,6 +415,8 @@ def test_wrong_states_and_targets_get_one_clear_error():
         model.evaluate(BOARD, np.ones((3, 1), "float32"), verbose=0)
     with pytest.raises(ValueError, match=r"validation_split=0.5: not supported"):
         model.fit(BOARD, validation_split=0.5)
+    with pytest.raises(ValueError, match="batch_size"):
+        model.fit(BOARD, batch_size=-1)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,13 @@ KerasIterator = trainer.TorchEpochIterator
 class FeedIterator(KerasIterator):
     """Keras's iterator over epochs; of a `Feed` without a `DataLoader`."""
 
-    def __init__(self, **kwargs: Any):
-        self._plain = isinstance(kwargs.get("x"), Feed)
-        super().__init__(**kwargs)
-
     def _get_iterator(self) -> Any:
-        return self._batches() if self._plain else super()._get_iterator()
+        ours = isinstance(getattr(self.data_adapter, "py_dataset", None), Feed)
+        return self._batches() if ours else super()._get_iterator()
 
     def _batches(self) -> Iterator[Any]:
+        convert = keras.ops.convert_to_tensor
         for batch in self.data_adapter._get_iterator():
-            convert = keras.ops.convert_to_tensor
             yield keras.tree.map_structure(convert, batch, none_is_leaf=False)
 
 

@@ -13,7 +13,7 @@ from keras import layers
 ACTIVATIONS = {keras.activations.tanh: "tanh", keras.activations.relu: "relu"}
 
 
-class OneOperation(layers.RNN):
+class FusedRNN(layers.RNN):
     """A recurrent layer, of which `operation` names what PyTorch has for its cell, or is None."""
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False):
@@ -28,7 +28,7 @@ class OneOperation(layers.RNN):
 
 
 @keras.saving.register_keras_serializable("recipes")
-class SimpleRNN(OneOperation, layers.SimpleRNN):
+class SimpleRNN(FusedRNN, layers.SimpleRNN):
     """Keras's."""
 
     @property
@@ -39,7 +39,7 @@ class SimpleRNN(OneOperation, layers.SimpleRNN):
 
 
 @keras.saving.register_keras_serializable("recipes")
-class LSTM(OneOperation, layers.LSTM):
+class LSTM(FusedRNN, layers.LSTM):
     """Keras's."""
 
     @property
@@ -49,7 +49,7 @@ class LSTM(OneOperation, layers.LSTM):
 
 
 @keras.saving.register_keras_serializable("recipes")
-class GRU(OneOperation, layers.GRU):
+class GRU(FusedRNN, layers.GRU):
     """Keras's."""
 
     @property

@@ -65,9 +65,9 @@ def read(
     outputs, _ = pad_packed_sequence(packed, batch_first=True, total_length=mask.shape[1])
 
     # The output of a step that is not read is that of the last one read, and 0 before the first.
-    read = mask.cumsum(1)[..., None]  # (n, steps, 1)
-    outputs = outputs.gather(1, (read - 1).clamp(min=0).expand_as(outputs))
-    shown = mask[..., None] if layer.zero_output_for_mask else read > 0
+    so_far = mask.cumsum(1)[..., None]  # (n, steps, 1)
+    outputs = outputs.gather(1, (so_far - 1).clamp(min=0).expand_as(outputs))
+    shown = mask[..., None] if layer.zero_output_for_mask else so_far > 0
     outputs = torch.where(shown, outputs, 0)
     any_read = count[:, None] > 0
     states = [torch.where(any_read, a[back], b) for a, b in zip(new, states, strict=True)]

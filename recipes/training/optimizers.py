@@ -12,7 +12,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from recipes.contract import check, unknown
 
 
-class OneOperation:
+class FusedAdam:
     """Adam's step in few operations: on TensorFlow one for a variable, on PyTorch for all."""
 
     def _backend_update_step(self, gradients, variables, learning_rate):
@@ -33,12 +33,12 @@ class OneOperation:
 
 
 @keras.saving.register_keras_serializable("recipes")
-class Adam(OneOperation, keras.optimizers.Adam):
+class Adam(FusedAdam, keras.optimizers.Adam):
     """Keras's, with a step in few operations."""
 
 
 @keras.saving.register_keras_serializable("recipes")
-class AdamW(OneOperation, keras.optimizers.AdamW):
+class AdamW(FusedAdam, keras.optimizers.AdamW):
     """Keras's, but that biases and the scales of norms do not decay."""
 
     def build(self, variables):
