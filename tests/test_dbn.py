@@ -19,9 +19,7 @@ def digits():
 def small(**arguments):
     """Two layers with two epochs of pre-training each."""
     given = {"input_shape": (8, 8, 1), "units": (16, 12), "pretrain_epochs": 2, "seed": 0}
-    model = dbn.build_model("tiny", **{**given, **arguments})
-    model.jit_compile = False
-    return model
+    return dbn.build_model("tiny", **{**given, **arguments})
 
 
 def fitted(model, data, epochs, **arguments):
@@ -168,7 +166,6 @@ def test_a_stop_changes_nothing(digits, tmp_path, stop):
     fitted(model, digits, stop)
     checkpoints.save(model, tmp_path / "model.keras")
     again = checkpoints.load(tmp_path / "model.keras")
-    again.jit_compile = False
     assert again.stage == model.stage == model.stage_of(stop - 1)
     assert int(again.optimizer.iterations) == int(model.optimizer.iterations)
     fitted(again, digits, 6, initial_epoch=stop)

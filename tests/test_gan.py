@@ -28,10 +28,7 @@ def images(count=32, size=8, channels=1, seed=0):
 def small(variant="tiny", **arguments):
     """A model of 8x8 images, dense unless it has filters."""
     shape = {"input_shape": (8, 8, 1), "latent_dim": 4, "units": (10,), "filters": (), "seed": 0}
-    model = gan.build_model(variant, **{**shape, **arguments})
-    if keras.backend.backend() == "tensorflow":
-        model.jit_compile = False  # XLA's compilation would be most of this file's time
-    return model
+    return gan.build_model(variant, **{**shape, **arguments})
 
 
 @pytest.fixture

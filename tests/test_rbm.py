@@ -23,9 +23,7 @@ def bars(count, side=3, seed=0):
 
 def small(variant="cd1", **arguments):
     arguments = {"input_shape": (3, 3, 1), "units": 10, "weight_decay": 0.0, "seed": 0, **arguments}
-    model = rbm.build_model(variant, **arguments)
-    model.jit_compile = False
-    return model
+    return rbm.build_model(variant, **arguments)
 
 
 def all_images():

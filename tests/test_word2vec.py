@@ -20,7 +20,6 @@ def small(variant="skip_gram", **arguments) -> word2vec.Word2Vec:
     model = word2vec.build_model(variant, **{**common, **arguments})
     for table in (model.inner, model.outer):
         table.embeddings.assign(np.random.default_rng(1).normal(size=table.embeddings.shape))
-    model.jit_compile = False
     return model
 
 
