@@ -244,6 +244,7 @@ class EncoderClassifier(keras.Model):
 
 VARIANTS = {
     "small": {},
+    "encoder": {"num_classes": 14, "vocabulary_size": 258, "warmup_steps": 400},
     "base": {"num_layers": 6, "num_heads": 8, "hidden_dim": 512, "intermediate_dim": 2048,
              "dropout_rate": 0.1, "label_smoothing": 0.1, "warmup_steps": 4000,
              "source_vocabulary_size": 37000, "target_vocabulary_size": 37000,
@@ -252,7 +253,6 @@ VARIANTS = {
             "dropout_rate": 0.3, "label_smoothing": 0.1, "warmup_steps": 4000,
             "source_vocabulary_size": 37000, "target_vocabulary_size": 37000,
             "target_length": 256},
-    "encoder": {"num_classes": 14, "vocabulary_size": 258, "warmup_steps": 400},
     "tiny": {"num_layers": 1, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64,
              "dropout_rate": 0.0, "warmup_steps": 100},
 }  # fmt: skip

@@ -65,16 +65,21 @@ class FeedIterator(KerasIterator):
         count = self.data_adapter.num_batches
         return self._batches() if count == 1 else self._one_ahead(count)
 
-    def _one_ahead(self, left: int) -> Iterator[Any]:
+    def _one_ahead(self, count: int) -> Iterator[Any]:
         """An epoch's batches, the next of which is made while a step computes."""
         batches = self._batches()
-        with ThreadPoolExecutor(1) as thread:
+        # It ends before the last batch is given, after which Keras stops its own threads. Nothing
+        # waits for it, since Python ignores Ctrl+C while it closes a generator.
+        thread = ThreadPoolExecutor(1)
+        try:
             coming = thread.submit(next, batches)
-            while left:
-                batch, left = coming.result(), left - 1
-                if left:  # Keras stops its own threads after the last one
-                    coming = thread.submit(next, batches)
+            for _ in range(count - 1):
+                batch, coming = coming.result(), thread.submit(next, batches)
                 yield batch
+            last = coming.result()
+        finally:
+            thread.shutdown(wait=False)
+        yield last
 
     def _batches(self) -> Iterator[Any]:
         """Batches of tensors; what differs in length between the first two may be of any length."""
