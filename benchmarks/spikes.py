@@ -13,6 +13,7 @@ beside the multiply-adds of the same layers without time.
 import functools
 import json
 import os
+import statistics
 import time
 from pathlib import Path
 
@@ -110,28 +111,31 @@ ROWS = {
 
 
 def draw(path: Path) -> None:
-    """How accuracy and cost grow with the number of neurons that learn by STDP."""
+    """How accuracy and cost grow with the neurons that learn by STDP: seeds, and their medians."""
     from recipes.reports import plots
 
     found = [row["found"] for row in json.loads(path.read_text()) if "neurons" in row["found"]]
-    if len(found) < 2:
+    neurons = sorted({one["neurons"] for one in found})
+    if len(neurons) < 2:
         return
-    found = sorted(found, key=lambda one: one["neurons"])
-    neurons = [one["neurons"] for one in found]
     made, (ax, cost) = plots.figure(8, 3.2, 1, 2)
-    ax.plot(neurons, [one["accuracy_percent"] for one in found], color=plots.BLUE, marker="o")
-    ax.plot(*zip(*PAPER.items(), strict=True), color=plots.GREY, marker="o", label="the paper")
-    ax.set_title("accuracy on MNIST, %")
-    ax.legend(frameon=False, fontsize=9)
-    cost.plot(neurons, [one["training_seconds"] for one in found], color=plots.BLUE, marker="o")
-    cost.set_title("seconds of training")
-    cost.set_ylim(bottom=0)
     ticks = sorted({*neurons, *PAPER})
-    for axes in (ax, cost):
+    for axes, what, title in (
+        (ax, "accuracy_percent", "accuracy on MNIST, %"),
+        (cost, "training_seconds", "seconds of training"),
+    ):
+        seeds = [[one[what] for one in found if one["neurons"] == n] for n in neurons]
+        for n, values in zip(neurons, seeds, strict=True):
+            axes.plot([n] * len(values), values, color=plots.BLUE, marker="o", linestyle="")
+        axes.plot(neurons, [statistics.median(values) for values in seeds], color=plots.BLUE)
+        axes.set_title(title)
         axes.set_xscale("log")
         axes.set_xticks(ticks, [f"{tick:.0f}" for tick in ticks])
         axes.minorticks_off()
         axes.set_xlabel("neurons", color=plots.INK)
+    ax.plot(*zip(*PAPER.items(), strict=True), color=plots.GREY, marker="o", label="the paper")
+    ax.legend(frameon=False, fontsize=9)
+    cost.set_ylim(0, 1.1 * max(one["training_seconds"] for one in found))
     plots.save(made, path.with_suffix(".png"))
 
 
