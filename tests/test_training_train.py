@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ import recipes
 from recipes import dnn
 from recipes.training import checkpoints
 from recipes.training.runs import Recorder, read_history
+from recipes.training.tensorboard import ScalarLog
 
 EPOCHS = 3
 # What a resumed run could lose: dropout's masks, an augmentation's draws, the optimizer's averages.
@@ -152,6 +154,18 @@ def test_tensorboard_shows_the_history(run):
     for name in events.Tags()["scalars"]:
         assert [e.step for e in events.Scalars(name)] == [1, 2, 3]
         np.testing.assert_allclose([e.value for e in events.Scalars(name)], run.history[name])
+        times = [e.wall_time for e in events.Scalars(name)]
+        assert time.time() - 3600 < times[0] < times[1] < times[2] < time.time()
+
+
+def test_tensorboard_shows_the_last_of_many_attempts_at_an_epoch(tmp_path):
+    for attempt in range(12):  # in far less than a second
+        log = ScalarLog(tmp_path)
+        log.on_train_begin()
+        log.on_epoch_end(0, {"loss": attempt})
+        log.on_train_end()
+    (shown,) = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert (shown.step, shown.value) == (1, 11)
 
 
 # --- seeds and configuration ----------------------------------------------------------------------

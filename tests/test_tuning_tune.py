@@ -576,7 +576,7 @@ def test_tensorboard_shows_the_hyperparameters_of_each_trial(tmp_path):
         name = trial["folder"].name
         for number in (1, 2):
             folder = tmp_path / "logs" / name / f"fold_{number}"
-            (file,) = folder.glob("*.hparams")
+            (file,) = folder.glob("events*")
             (value,) = [
                 v for event in EventFileLoader(str(file)).Load() for v in event.summary.value
             ]
