@@ -129,9 +129,10 @@ def table(rows: list[dict]) -> str:
         if len(scores) == 1:
             spread = "1 seed"
         minutes = statistics.median(r["minutes"] for r in found)
+        backends = ", ".join(dict.fromkeys(r["backend"] for r in found))
         cells.append([
             name, recipe["epochs"], f"{statistics.mean(scores):.2f} ({spread})",
-            f"{recipe['bar']:.1f}", recipe["paper"], f"{minutes:.0f}", found[0]["backend"],
+            f"{recipe['bar']:.1f}", recipe["paper"], f"{minutes:.0f}", backends,
         ])  # fmt: skip
     return "\n".join([*lines, *measures.markdown(titles, cells)]) + "\n"
 
