@@ -12,9 +12,9 @@ other implementation. All are fed by the same batches of random numbers in memor
 has a process of its own; after a warm-up, which compiles, they take turns. What building and
 compiling cost is the time from an imported framework to the end of the first round of training,
 less that of a later round; memory is the most that the process held, the framework included.
-`--grow` measures training steps with batches, layers, sequences or graphs of 1, 2 and 4 times the
-size. Results go to `benchmarks/results/speed.json`, one row for each (network, backend, device,
-peer), or `growth.json`, and `speed.md` or `growth.md` is written from them.
+`--grow` measures training steps with batches, layers, sequences, graphs or memories of 1, 2 and 4
+times the size. Results go to `benchmarks/results/speed.json`, one row for each (network, backend,
+device, peer), or `growth.json`, and `speed.md` or `growth.md` is written from them.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -44,13 +44,14 @@ GROW = ("batch", "depth", "length", "nodes")
 FACTORS = (1, 2, 4)
 
 
-def work(case: peers.Case, contender: str) -> None:
-    """In a process of its own: warm up, then one round for each line that comes in."""
+def work(case: peers.Case, contender: str, measured: Iterable[str]) -> None:
+    """In a process of its own: warm up, then a round of what is measured for each line read."""
     answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no answer
     for module in ("recipes", "keras") if contender == "ours" else (module_of(contender),):
         importlib.import_module(module)
     start = time.perf_counter()
     parts, parameters = {"ours": peers.ours, **case.peers}[contender](case)
+    parts = {name: part for name, part in parts.items() if name in measured}
     parts["train"]()
     facts = {"parameters": parameters, "first_round": time.perf_counter() - start}
     for name in parts.keys() - {"train"}:
@@ -187,8 +188,8 @@ def growth_table(rows: list[dict]) -> str:
     lines = [
         f"Written by `{rows[-1]['command']}` and the like.",
         "Milliseconds of a training step, medians over the rounds, and the most that the process",
-        "held in MB, for batches, layers, sequences or graphs of 1, 2 and 4 times the size. The",
-        "exponent is that of the size, from once to four times it.",
+        "held in MB, for batches, layers, sequences, graphs or memories of 1, 2 and 4 times the size.",
+        "The exponent is that of the size, from once to four times it.",
         "",
     ]
     titles = ["network", "backend", "peer", "of", "ours, ms", "exponent", "the peer's, ms",
@@ -276,7 +277,10 @@ def main() -> None:
     if options.worker:
         name, contender, *grown = options.worker
         case = CASES[name]
-        work(case.larger(grown[0], int(grown[1])) if grown else case, contender)
+        if grown:
+            work(case.larger(grown[0], int(grown[1])), contender, ["train"])
+        else:
+            work(case, contender, PARTS)
     elif options.list:
         print("\n".join(f"{name}: {', '.join(CASES[name].peers)}" for name in names))
     else:

@@ -64,7 +64,7 @@ class Case:
         if what == "depth" and self.layers is not None:
             arguments = {**self.arguments, **self.layers(factor)}
             return replace(self, depth=factor, arguments=arguments)
-        if what == "batch" and self.values != "signs":  # a memory takes all patterns at once
+        if what == "batch":
             return replace(self, batch_size=self.batch_size * factor)
         if what == "length" and self.values in ("ids", "words", "pairs", "series"):
             length, last = self.input_shape[0] * factor, self.input_shape[1:]

@@ -1,17 +1,26 @@
 """Associative memories in PyTorch: storing (with one recall, as our `fit` reports) and recall."""
 
+from dataclasses import replace
+
 from peers import CALLS, Case, device, of_torch
 
-UNITS = 500
+
+class Memory(Case):
+    """A case that grows by its units; it takes all patterns at once, in one batch."""
+
+    def larger(self, what, factor):
+        units = self.input_shape[0] * factor
+        return replace(self, input_shape=(units,)) if what == "nodes" else None
 
 
 def pytorch(case: Case) -> tuple:
     import torch
 
     modern = case.variant == "modern"
-    memory = torch.zeros(case.arguments["num_patterns"] if modern else UNITS, UNITS)
+    units = case.input_shape[0]
+    memory = torch.zeros(case.arguments["num_patterns"] if modern else units, units)
     memory = memory.to(device())
-    order = torch.randperm(UNITS).tolist()
+    order = torch.randperm(units).tolist()
 
     def sweep(s):
         if modern:
@@ -52,9 +61,9 @@ WHY = {
 }
 
 
-def case(variant: str, patterns: int) -> Case:
-    return Case(
-        "hopfield", variant, (UNITS,), patterns, 1, {"PyTorch": pytorch},
+def case(variant: str, patterns: int) -> Memory:
+    return Memory(
+        "hopfield", variant, (500,), patterns, 1, {"PyTorch": pytorch},
         {"num_patterns": patterns}, num_classes=None, values="signs", why=WHY.get(variant, ""),
     )  # fmt: skip
 
