@@ -188,8 +188,8 @@ def growth_table(rows: list[dict]) -> str:
     lines = [
         f"Written by `{rows[-1]['command']}` and the like.",
         "Milliseconds of a training step, medians over the rounds, and the most that the process",
-        "held in MB, for batches, layers, sequences, graphs or memories of 1, 2 and 4 times the size.",
-        "The exponent is that of the size, from once to four times it.",
+        "held in MB, for batches, layers, sequences, graphs or memories of 1, 2 and 4 times the",
+        "size. The exponent is that of the size, from once to four times it.",
         "",
     ]
     titles = ["network", "backend", "peer", "of", "ours, ms", "exponent", "the peer's, ms",

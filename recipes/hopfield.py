@@ -89,14 +89,15 @@ class PairMemory(layers.Layer):
                 np.fill_diagonal(w, 0)
         self.w.assign(w)
 
-    @property
-    def reads(self):
-        """What a unit adds to the sums that `drive` goes by, one row each: (units, units)."""
-        return self.w
+    def start_turns(self, s):
+        """What turns of units go on from: the states, (units, n)."""
+        return (ops.transpose(s),)
 
-    def drive(self, fields, s_i, i):
-        """Where the energy wants unit i: the sign of its field. (n, units) -> (n,)."""
-        return ops.take(fields, i, axis=1)
+    def take_turn(self, state, i):
+        """Unit i goes to the sign of its field, sum_j w_ij s_j; the energy never rises."""
+        (s,) = state
+        field = ops.matmul(self.w[i], s)  # (n,)
+        return (with_unit(s, i, turn(s[i], field)),)
 
     def step(self, s):
         """All units at once: (n, units) -> (n, units)."""
@@ -135,17 +136,18 @@ class DenseMemory(layers.Layer):
         """Keep patterns x (num_patterns, units)."""
         self.patterns.assign(x.T)
 
-    @property
-    def reads(self):
-        """As of `PairMemory`: (units, num_patterns); the sums are the overlaps x_p.s."""
-        return self.patterns
+    def start_turns(self, s):
+        """The states, (units, n), with their overlaps x_p.s, (n, num_patterns)."""
+        return ops.transpose(s), ops.matmul(s, self.patterns)
 
-    def drive(self, overlaps, s_i, i):
-        """Minus the energy with unit i at +1, plus that with -1: (n, num_patterns) -> (n,)."""
-        x_i = ops.take(self.patterns, i, axis=0)  # (num_patterns,)
-        rest = overlaps - s_i[:, None] * x_i
+    def take_turn(self, state, i):
+        """Unit i goes to where the energy is lower, with the others as they are."""
+        s, overlaps = state
+        s_i, x_i = s[i], self.patterns[i]  # (n,), (num_patterns,)
+        rest = overlaps - s_i[:, None] * x_i  # without unit i
         up, down = ((rest + sign * x_i) / self.units for sign in (1, -1))
-        return ops.sum(up**self.degree - down**self.degree, 1)
+        new = turn(s_i, ops.sum(up**self.degree - down**self.degree, 1))
+        return with_unit(s, i, new), overlaps + (new - s_i)[:, None] * x_i
 
     def energy(self, s):
         """-sum_p (x_p.s / N)^degree: (n, units) -> (n,)."""
@@ -205,18 +207,9 @@ def turn(s, drive):
     return ops.where(ops.equal(drive, 0), s, ops.sign(drive))
 
 
-def start_turns(memory: PairMemory | DenseMemory, s: Any) -> tuple[Any, Any]:
-    """The states (n, N) with the sums that depend on them behind, and what a unit adds to both."""
-    reads = ops.convert_to_tensor(memory.reads)
-    both = ops.concatenate([s, ops.matmul(s, reads)], axis=1)  # (n, N + sums)
-    return both, ops.concatenate([ops.eye(memory.units), reads], axis=1)
-
-
-def take_turn(memory: PairMemory | DenseMemory, both: Any, rows: Any, i: Any) -> Any:
-    """Unit i goes to where the energy is lower; it never rises."""
-    s_i = ops.take(both, i, axis=1)  # (n,)
-    change = turn(s_i, memory.drive(both[:, memory.units :], s_i, i)) - s_i
-    return both + change[:, None] * ops.take(rows, i, axis=0)
+def with_unit(s, i, values):
+    """States s (N, n), in which unit i has the values (n,)."""
+    return ops.scatter_update(s, ops.reshape(i, (1, 1)), values[None])
 
 
 @keras.saving.register_keras_serializable("recipes")
@@ -267,13 +260,13 @@ class Hopfield(Unsupervised):
         """One sweep over all units, (n, units) -> (n, units)."""
         if self.mode == "synchronous":
             return self.memory.step(s)
-        both, rows = start_turns(self.memory, s)
         order = ops.convert_to_tensor(self.order, "int32")
 
-        def next_turn(k, both):
-            return take_turn(self.memory, both, rows, ops.take(order, k))
+        def next_turn(k, state):
+            return self.memory.take_turn(state, order[k])
 
-        return ops.fori_loop(0, len(self.order), next_turn, both)[:, : self.memory.units]
+        start = self.memory.start_turns(s)
+        return ops.transpose(ops.fori_loop(0, len(self.order), next_turn, start)[0])
 
     def call(self, x, training=False):
         """Recall: sweeps until nothing changes, or there were `max_steps`."""
@@ -399,12 +392,12 @@ class Hopfield(Unsupervised):
             if self.mode == "synchronous":
                 s = self.memory.step(s)
             else:
-                both, rows = start_turns(self.memory, s)
+                state = self.memory.start_turns(s)
                 for k, i in enumerate(self.order.tolist()):
                     if k and every and k % every == 0:
-                        states.append(both[:, : self.memory.units])
-                    both = take_turn(self.memory, both, rows, i)
-                s = both[:, : self.memory.units]
+                        states.append(ops.transpose(state[0]))
+                    state = self.memory.take_turn(state, i)
+                s = ops.transpose(state[0])
             states.append(s)
             if ops.convert_to_numpy(ops.max(ops.abs(s - before))) <= STILL:
                 break
