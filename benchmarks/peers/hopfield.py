@@ -55,7 +55,6 @@ def pytorch(case: Case) -> tuple:
 
 
 WHY = {
-    "hebb": "each turn of a unit is a handful of small operations",
     "synchronous": CALLS,
     "modern": "its energy, which PyTorch is not asked for, is a third of the products",
 }
