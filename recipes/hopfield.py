@@ -90,7 +90,7 @@ class PairMemory(layers.Layer):
         self.w.assign(w)
 
     def start_turns(self, s):
-        """What turns of units go on from: the states, (units, n)."""
+        """What a sweep of turns goes on from: the states, (units, n)."""
         return (ops.transpose(s),)
 
     def take_turn(self, state, i):
@@ -137,17 +137,19 @@ class DenseMemory(layers.Layer):
         self.patterns.assign(x.T)
 
     def start_turns(self, s):
-        """The states, (units, n), with their overlaps x_p.s, (n, num_patterns)."""
-        return ops.transpose(s), ops.matmul(s, self.patterns)
+        """The states, (units, n), their overlaps x_p.s, (n, num_patterns), and the states again."""
+        before = ops.transpose(s)
+        return before, ops.matmul(s, self.patterns), before
 
     def take_turn(self, state, i):
         """Unit i goes to where the energy is lower, with the others as they are."""
-        s, overlaps = state
-        s_i, x_i = s[i], self.patterns[i]  # (n,), (num_patterns,)
+        s, overlaps, before = state
+        # (n,), (num_patterns,); a unit turns once in a sweep, and XLA copies s if it is read, too
+        s_i, x_i = before[i], self.patterns[i]
         rest = overlaps - s_i[:, None] * x_i  # without unit i
         up, down = ((rest + sign * x_i) / self.units for sign in (1, -1))
         new = turn(s_i, ops.sum(up**self.degree - down**self.degree, 1))
-        return with_unit(s, i, new), overlaps + (new - s_i)[:, None] * x_i
+        return with_unit(s, i, new), overlaps + (new - s_i)[:, None] * x_i, before
 
     def energy(self, s):
         """-sum_p (x_p.s / N)^degree: (n, units) -> (n,)."""
