@@ -107,9 +107,6 @@ def speed(family: str, backend: str) -> str:
 
     Of the network where that is least, to where it is most, if a family has several.
     """
-    if family == "word2vec":  # which counts words a second
-        rows = [row for row in results("word2vec") if row["backend"] == backend]
-        return ", ".join(f"{1 / row['ratio'][1]:.2f} (gensim)" for row in rows)
     cases, found = peers.cases(), {}
     for row in results("speed"):
         mine = cases[row["name"]].family == family

@@ -12,9 +12,10 @@ other implementation. All are fed by the same batches of random numbers in memor
 has a process of its own; after a warm-up, which compiles, they take turns. What building and
 compiling cost is the time from an imported framework to the end of the first round of training,
 less that of a later round; memory is the most that the process held, the framework included.
-`--grow` measures training steps with batches, layers, sequences, graphs or memories of 1, 2 and 4
-times the size. Results go to `benchmarks/results/speed.json`, one row for each (network, backend,
-device, peer), or `growth.json`, and `speed.md` or `growth.md` is written from them.
+`--grow` measures training steps with batches, layers, sequences, nodes (of graphs or memories),
+vocabularies or populations of 1, 2 and 4 times the size. Results go to
+`benchmarks/results/speed.json`, one row for each (network, backend, device, peer), or
+`growth.json`, and `speed.md` or `growth.md` is written from them.
 """
 
 import argparse
@@ -40,7 +41,7 @@ RESULTS = Path(__file__).parent / "results"
 BACKENDS = ("tensorflow", "jax", "torch")
 PARTS = {"train": "training step", "predict": "inference", "generate": "generation"}
 CASES = peers.cases()
-GROW = ("batch", "depth", "length", "nodes")
+GROW = ("batch", "depth", "length", "nodes", "words", "networks")
 FACTORS = (1, 2, 4)
 
 
@@ -50,7 +51,7 @@ def work(case: peers.Case, contender: str, measured: Iterable[str]) -> None:
     for module in ("recipes", "keras") if contender == "ours" else (module_of(contender),):
         importlib.import_module(module)
     start = time.perf_counter()
-    parts, parameters = {"ours": peers.ours, **case.peers}[contender](case)
+    parts, parameters = {"ours": type(case).ours, **case.peers}[contender](case)
     parts = {name: part for name, part in parts.items() if name in measured}
     parts["train"]()
     facts = {"parameters": parameters, "first_round": time.perf_counter() - start}
@@ -188,8 +189,9 @@ def growth_table(rows: list[dict]) -> str:
     lines = [
         f"Written by `{rows[-1]['command']}` and the like.",
         "Milliseconds of a training step, medians over the rounds, and the most that the process",
-        "held in MB, for batches, layers, sequences, graphs or memories of 1, 2 and 4 times the",
-        "size. The exponent is that of the size, from once to four times it.",
+        "held in MB, for batches, layers, sequences, nodes (of graphs or memories), vocabularies",
+        "(words) or populations (networks) of 1, 2 and 4 times the size. The exponent is that of",
+        "the size, from once to four times it.",
         "",
     ]
     titles = ["network", "backend", "peer", "of", "ours, ms", "exponent", "the peer's, ms",

@@ -1,14 +1,13 @@
-"""word2vec beside gensim: words a second, and whether the vectors are as good.
+"""word2vec beside gensim: whether the vectors are as good; `speed.py` has how fast they are learnt.
 
     python benchmarks/word2vec.py train.en.gz rt-polarity.pos.gz
-    python benchmarks/word2vec.py tiny_shakespeare --architecture cbow --rounds 9
+    python benchmarks/word2vec.py tiny_shakespeare --architecture cbow
 
 Both learn from the same rows of the same words, without unknown ones, by negative sampling with
 gensim's defaults (100 numbers a word, 5 negatives, windows up to 5, sample 1e-3, rate 0.025, 5
-epochs). Words a second are raw words, before any are thinned out. The two take turns, an epoch of
-ours and one of gensim's with each number of threads; what compiles comes before.
+epochs).
 
-Quality, of a training of each: Spearman's rank correlation of the similarities of all pairs among
+Measured, of a training of each: Spearman's rank correlation of the similarities of all pairs among
 1,000 frequent words, between ours and gensim's and between two seeds of gensim's; and the loss of
 negative sampling on held-out rows, of all vectors by the same formula (`Word2Vec.held_out`).
 """
@@ -17,8 +16,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -43,14 +40,15 @@ def read(sources: list[str], seed: int) -> str:
     return "\n".join(np.random.default_rng(seed).permutation(blocks).tolist())
 
 
-def peer(rows: list[list[str]], options: argparse.Namespace, workers: int, seed: int = 1):
-    """gensim's model, with its vocabulary."""
+def peer(rows: list[list[str]], options: argparse.Namespace, seed: int):
+    """gensim's model, trained."""
     model = gensim.models.Word2Vec(
         vector_size=100, window=5, negative=5, sample=1e-3, min_count=1, alpha=0.025,
-        min_alpha=0.025 * 1e-4, sg=int(options.architecture == "skip_gram"), workers=workers,
-        seed=seed,
+        min_alpha=0.025 * 1e-4, sg=int(options.architecture == "skip_gram"),
+        workers=os.cpu_count(), seed=seed,
     )  # fmt: skip
     model.build_vocab(rows)
+    model.train(rows, total_examples=len(rows), epochs=options.epochs)
     return model
 
 
@@ -69,32 +67,12 @@ def similarities(inner: np.ndarray) -> np.ndarray:
     return (some @ some.T)[np.triu_indices(len(some), 1)]
 
 
-class Turns(keras.callbacks.Callback):
-    """Times our epochs and, after each, one of gensim's for each number of threads."""
-
-    def __init__(self, rows: list[list[str]], peers: dict):
-        super().__init__()
-        self.rows, self.peers = rows, peers
-        self.seconds = {name: [] for name in ("ours", *peers)}
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.begun = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds["ours"].append(time.perf_counter() - self.begun)
-        for name, model in self.peers.items():
-            start = time.perf_counter()
-            model.train(self.rows, total_examples=len(self.rows), epochs=1)
-            self.seconds[name].append(time.perf_counter() - start)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sources", nargs="+", help="text files, or names of data sets")
     parser.add_argument("--architecture", choices=word2vec.ARCHITECTURES, default="skip_gram")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=float)
     options = parser.parse_args()
 
@@ -104,27 +82,14 @@ def main() -> None:
     rows = [[str(i) for i in row if i >= word2vec.RESERVED] for row in ids.tolist()]
     words = sum(map(len, rows))
 
-    def ours():
-        return word2vec.build_model(
-            architecture=options.architecture, learning_rate=0.025, limit=options.limit, seed=1,
-            **data.spec,
-        )  # fmt: skip
-
-    cores = os.cpu_count() or 1
-    peers = {f"gensim, {n} threads": peer(rows, options, n) for n in sorted({1, cores, cores + 1})}
-    turns = Turns(rows, peers)
-    ours().fit(data.train, epochs=options.rounds + 1, verbose=0, callbacks=[turns])
-    rates = {name: [words / s / 1000 for s in times[1:]] for name, times in turns.seconds.items()}
-    best = max(peers, key=lambda name: statistics.median(rates[name]))
-    ratios = [a / b for a, b in zip(rates["ours"], rates[best], strict=True)]
-
-    model = ours()
+    model = word2vec.build_model(
+        architecture=options.architecture, learning_rate=0.025, limit=options.limit, seed=1,
+        **data.spec,
+    )  # fmt: skip
     model.fit(data.train, epochs=options.epochs, verbose=0)
     found = {"ours": [keras.ops.convert_to_numpy(t.embeddings) for t in (model.inner, model.outer)]}
     for seed in (1, 2):
-        other = peer(rows, options, cores, seed)
-        other.train(rows, total_examples=len(rows), epochs=options.epochs)
-        found[f"gensim, seed {seed}"] = tables(other, size)
+        found[f"gensim, seed {seed}"] = tables(peer(rows, options, seed), size)
     losses = {}
     for name, (inner, outer) in found.items():
         model.inner.embeddings.assign(inner)
@@ -136,9 +101,7 @@ def main() -> None:
         "sources": [Path(s).name for s in options.sources], "words": words,
         "vocabulary_size": size, "batch_size": options.batch_size, "limit": model.limit,
         "epochs": options.epochs, "gensim": gensim.__version__, "keras": keras.__version__,
-        "machine": f"{platform.machine()}, {cores} cores", "best": best,
-        "thousand_words_a_second": {k: np.round(v, 1).tolist() for k, v in rates.items()},
-        "ratio": [round(v, 3) for v in statistics.quantiles(ratios, n=4, method="inclusive")],
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "rank_correlation": {
             "ours and gensim": round(float(spearmanr(a, b).statistic), 4),
             "gensim and gensim": round(float(spearmanr(b, c).statistic), 4),
@@ -149,10 +112,6 @@ def main() -> None:
     key = ("architecture", "backend", "sources", "machine")
     rows = [old for old in rows if [old[k] for k in key] != [row[k] for k in key]]
     RESULTS.write_text(json.dumps([*rows, row], indent=1) + "\n")
-    for name, values in rates.items():
-        print(f"{name}: {statistics.median(values):.0f} thousand words a second")
-    low, middle, high = row["ratio"]
-    print(f"ratio to {best}: {middle:.2f} ({low:.2f} to {high:.2f})")
     print(f"rank correlation: {row['rank_correlation']}\nheld-out loss: {losses}")
 
 

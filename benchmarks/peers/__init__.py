@@ -47,8 +47,7 @@ class Case:
     num_classes: int | None = 10  # None: there are no labels
     # of x: "normal", "unit" ([0, 1]), "binary" (0 and 1), "signs" (-1 and +1), "series" (y: the
     # steps that follow), "words" (ids with classes), "ids" (y: the next), "pairs" (x: source and
-    # target so far, of lengths `input_shape`; y: the next of the target); "episodes": x is
-    # "normal", what is learnt from was met in CartPole
+    # target so far, of lengths `input_shape`; y: the next of the target)
     values: str = "normal"
     generate: dict | None = None  # arguments of `generate`, where it is measured
     predict: str = "predict"  # the method that is measured
@@ -57,9 +56,26 @@ class Case:
     layers: Callable[[int], dict] | None = None
     why: str = ""  # a step on TensorFlow takes longer than the fastest peer's
 
+    def ours(self) -> tuple:
+        """The contender that is compared with all others."""
+        return of_keras(self.build_model(), self)
+
+    def build_model(self):
+        """Our network, compiled."""
+        import recipes
+
+        arguments = {"input_shape": self.input_shape, **self.arguments}
+        if self.values in ("ids", "words"):
+            arguments["sequence_length"] = arguments.pop("input_shape")[0]
+        if self.values == "pairs":
+            arguments["source_length"], arguments["target_length"] = arguments.pop("input_shape")
+        elif self.values != "ids" and self.num_classes is not None:
+            arguments["num_classes"] = self.num_classes
+        return getattr(recipes, self.family).build_model(self.variant, **arguments)
+
     def larger(self, what: str, factor: int) -> "Case | None":
-        """The same with larger batches ("batch"), more layers ("depth") or longer sequences
-        ("length"); None where it has no such thing.
+        """The same with larger batches ("batch"), more layers ("depth"), longer sequences
+        ("length") or more of what a subclass says; None where it has no such thing.
         """
         if what == "depth" and self.layers is not None:
             arguments = {**self.arguments, **self.layers(factor)}
@@ -102,7 +118,7 @@ class Case:
             all_steps = (n, steps + self.arguments["horizon"], features)
             x = generator.standard_normal(all_steps, "float32")
             return x[:, :steps], x[:, steps:, 0]
-        if self.values in ("normal", "episodes"):
+        if self.values == "normal":
             x = generator.standard_normal(shape, "float32")
         else:
             x = generator.random(shape, "float32")
@@ -149,27 +165,6 @@ def device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def ours(case: Case) -> tuple:
-    """The contender that is compared with all others."""
-    import recipes
-
-    arguments = {"input_shape": case.input_shape, **case.arguments}
-    if case.values in ("ids", "words"):
-        arguments["sequence_length"] = arguments.pop("input_shape")[0]
-    if case.values == "pairs":
-        arguments["source_length"], arguments["target_length"] = arguments.pop("input_shape")
-    elif case.values != "ids" and case.num_classes is not None:
-        arguments["num_classes"] = case.num_classes
-    family = getattr(recipes, case.family)
-    model = family.build_model(case.variant, **arguments)
-    if case.values != "episodes":
-        return of_keras(model, case)
-    player = family.Player(model, family.load_data("CartPole-v1").train, case.batch_size)
-    player.play(5000, epsilon=1.0)
-    parts = {**of_keras(model, case)[0], "train": player.learn}
-    return parts, sum(math.prod(w.shape) for w in model.trainable_weights)
 
 
 def of_keras(model, case: Case) -> tuple:

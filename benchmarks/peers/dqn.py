@@ -1,8 +1,21 @@
 """Deep Q-networks: stable-baselines3's updates from its own replay, of the same network."""
 
-from peers import Case
+from peers import Case, of_keras
 
 STEPS = 128  # updates of a round
+
+
+class Acting(Case):
+    """A case that learns from what was met in CartPole; it predicts for random numbers."""
+
+    def ours(self):
+        from recipes import dqn
+
+        model = self.build_model()
+        player = dqn.Player(model, dqn.load_data("CartPole-v1").train, self.batch_size)
+        player.play(5000, epsilon=1.0)
+        parts, parameters = of_keras(model, self)
+        return {**parts, "train": player.learn}, parameters
 
 
 def stable_baselines3(case: Case) -> tuple:
@@ -29,10 +42,10 @@ def stable_baselines3(case: Case) -> tuple:
     return parts, sum(int(np.prod(p.shape)) for p in model.q_net.parameters())
 
 
-def case(*units: int) -> Case:
-    return Case(
+def case(*units: int) -> Acting:
+    return Acting(
         "dqn", "mlp", (4,), 64, STEPS, {"stable-baselines3": stable_baselines3},
-        {"units": units, "gradient_steps": STEPS}, num_classes=None, values="episodes",
+        {"units": units, "gradient_steps": STEPS}, num_classes=None,
     )  # fmt: skip
 
 
