@@ -43,6 +43,7 @@ PARTS = {"train": "training step", "predict": "inference", "generate": "generati
 CASES = peers.cases()
 GROW = ("batch", "depth", "length", "nodes", "words", "networks")
 FACTORS = (1, 2, 4)
+PAUSE = 0.1  # seconds before each turn: another's threads go on waiting busily for some time
 
 
 def work(case: peers.Case, contender: str, measured: Iterable[str]) -> None:
@@ -119,6 +120,7 @@ def compare(name: str, backend: str, device: str, rounds: int, grown: tuple = ()
     times, memory = {contender: [] for contender in workers}, {}
     for i in range(rounds):
         for contender in workers if i % 2 else reversed(workers):
+            time.sleep(PAUSE)
             print(file=workers[contender].stdin, flush=True)
             answered = answer(contender)
             times[contender].append(answered["times"])
