@@ -1,12 +1,26 @@
-"""Associative memories in PyTorch: storing (with one recall, as our `fit` reports) and recall."""
+"""Associative memories in PyTorch: storing (with one recall, as our `fit` reports) and recall.
+
+A step takes all patterns, in one batch; a round is as many calls as it has steps.
+"""
 
 from dataclasses import replace
 
-from peers import CALLS, Case, device, of_torch
+from peers import CALLS, Case, device, of_keras, of_torch
 
 
 class Memory(Case):
-    """A case that grows by its units; it takes all patterns at once, in one batch."""
+    """A case that grows by its units."""
+
+    def ours(self):
+        parts, parameters = of_keras(self.build_model(), replace(self, steps=1))
+        return {name: self.repeated(part) for name, part in parts.items()}, parameters
+
+    def repeated(self, part):
+        """A part of one step, for all steps of a round."""
+        return lambda: [part() for _ in range(self.steps)]
+
+    def tensors(self):
+        return Case.tensors(replace(self, steps=1)) * self.steps
 
     def larger(self, what, factor):
         units = self.input_shape[0] * factor
@@ -62,7 +76,7 @@ WHY = {
 
 def case(variant: str, patterns: int) -> Memory:
     return Memory(
-        "hopfield", variant, (500,), patterns, 1, {"PyTorch": pytorch},
+        "hopfield", variant, (500,), patterns, 20, {"PyTorch": pytorch},
         {"num_patterns": patterns}, num_classes=None, values="signs", why=WHY.get(variant, ""),
     )  # fmt: skip
 
