@@ -1,4 +1,4 @@
-"""Recurrent layers that PyTorch reads sequences with in one operation."""
+"""Recurrent layers that PyTorch reads sequences with in one operation, TensorFlow in own loops."""
 
 import keras
 import numpy as np
@@ -6,10 +6,10 @@ import pytest
 from keras import ops
 
 from recipes.layers import recurrence
+from recipes.training import compilation
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="elsewhere the layers are Keras's own"
-)
+BACKEND = keras.backend.backend()
+on_torch = pytest.mark.skipif(BACKEND != "torch", reason="elsewhere Keras's own layers read")
 PADDED = {
     "whole": None,
     "padded": np.arange(7) < np.array([[7], [3], [1], [0], [5]]),
@@ -21,6 +21,13 @@ CASES = [
     ("GRU", {}), ("GRU", {"reset_after": False}), ("GRU", {"use_bias": False}),
     ("SimpleRNN", {}), ("SimpleRNN", {"activation": "relu"}), ("SimpleRNN", {"activation": "gelu"}),
 ]  # fmt: skip
+STRANGE = {"reset_after": False}, {"activation": "gelu"}, {"recurrent_activation": "tanh"}
+TRAINED = [
+    (name, options, padded)
+    for name, options in CASES
+    for padded in (["holes"] if options else PADDED)
+    if options not in STRANGE
+]
 
 
 def both(name: str, **options) -> list[keras.layers.RNN]:
@@ -36,6 +43,7 @@ def both(name: str, **options) -> list[keras.layers.RNN]:
     return made
 
 
+@on_torch
 @pytest.mark.parametrize("back", [False, True])
 @pytest.mark.parametrize("padded", PADDED)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
@@ -55,17 +63,25 @@ def test_outputs_and_states_are_those_of_kerass_own(name, options, padded, back)
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("padded", PADDED)
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN"])
-def test_both_directions_train_as_kerass_own(name, padded):
+@pytest.mark.skipif(BACKEND == "jax", reason="there Keras's own layers read")
+@pytest.mark.parametrize(("name", "options", "padded"), TRAINED, ids=str)
+def test_both_directions_train_as_kerass_own(name, options, padded, monkeypatch):
     """Gradients, by steps of gradient descent, through both directions."""
+    read = []
+    if BACKEND == "tensorflow":
+        from recipes.layers import recurrence_tensorflow as own
+
+        whole = own.read
+        monkeypatch.setattr(own, "NARROW", 0)
+        monkeypatch.setattr(compilation, "XLA_ON_CPU", True)
+        monkeypatch.setattr(own, "read", lambda *args: read.append(1) or whole(*args))
     generator = np.random.default_rng(3)
     x = generator.normal(size=(5, 7, 3)).astype("float32")
     if padded != "whole":
         x *= PADDED[padded][..., None]
     y = generator.normal(size=(5, 7, 8)).astype("float32")
     found, start = [], None
-    for layer in both(name, return_sequences=True):
+    for layer in both(name, return_sequences=True, **options):
         inputs = keras.Input((7, 3))
         kept = keras.layers.Masking()(inputs) if padded != "whole" else inputs
         model = keras.Model(inputs, keras.layers.Bidirectional(layer)(kept))
@@ -76,8 +92,10 @@ def test_both_directions_train_as_kerass_own(name, padded):
         found.append([*model.get_weights(), losses, model.predict(x, verbose=0)])
     for ours, of_kerass in zip(*found, strict=True):
         np.testing.assert_allclose(ours, of_kerass, rtol=1e-4, atol=1e-5)
+    assert len(read) == 2 * (BACKEND == "tensorflow")  # once for each direction
 
 
+@on_torch
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_pytorch_reads_in_one_operation_what_it_can(name, options, monkeypatch):
     """Step by step goes only what PyTorch has no operation for, and what is dropped out."""
@@ -93,12 +111,12 @@ def test_pytorch_reads_in_one_operation_what_it_can(name, options, monkeypatch):
     x = np.ones((5, 7, 3), "float32")
     layer = both(name, **options)[0]
     layer(x, mask=PADDED["padded"])
-    strange = {"reset_after": False}, {"activation": "gelu"}, {"recurrent_activation": "tanh"}
-    assert bool(step_by_step) == (options in strange)
+    assert bool(step_by_step) == (options in STRANGE)
     both(name, dropout=0.5)[0](x)
     assert step_by_step
 
 
+@on_torch
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
 def test_other_precisions(dtype):
     """Outputs have the policy's dtype and are near those of float32."""

@@ -1,7 +1,7 @@
 """Recurrent layers that PyTorch, too, reads sequences with in one operation, padded or not.
 
 There Keras's own go step by step: all of them on a CPU, and on a GPU the simple one and whatever
-reads padded sequences.
+reads padded sequences. On TensorFlow with a CPU alone, wide ones are trained in compiled loops.
 """
 
 import importlib
@@ -23,6 +23,10 @@ class FusedRNN(layers.RNN):
         if plain and keras.backend.backend() == "torch":
             own = importlib.import_module("recipes.layers.recurrence_torch")
             if not own.traced():
+                return own.read(self, sequences, initial_state, mask)
+        if plain and training is True and keras.backend.backend() == "tensorflow":
+            own = importlib.import_module("recipes.layers.recurrence_tensorflow")
+            if own.pays(self, sequences):
                 return own.read(self, sequences, initial_state, mask)
         return super().inner_loop(sequences, initial_state, mask, training=training)
 
