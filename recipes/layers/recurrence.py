@@ -20,13 +20,11 @@ class FusedRNN(layers.RNN):
         """As Keras's: all steps."""
         cell = self.cell
         plain = self.operation and not (self.unroll or cell.dropout or cell.recurrent_dropout)
-        if plain and keras.backend.backend() == "torch":
-            own = importlib.import_module("recipes.layers.recurrence_torch")
-            if not own.traced():
-                return own.read(self, sequences, initial_state, mask)
-        if plain and training is True and keras.backend.backend() == "tensorflow":
-            own = importlib.import_module("recipes.layers.recurrence_tensorflow")
-            if own.pays(self, sequences):
+        backend = keras.backend.backend()
+        if plain and backend in ("tensorflow", "torch"):
+            own = importlib.import_module(f"recipes.layers.recurrence_{backend}")
+            if own.pays(self, sequences, training):
+                mask = mask[0] if isinstance(mask, list | tuple) else mask
                 return own.read(self, sequences, initial_state, mask)
         return super().inner_loop(sequences, initial_state, mask, training=training)
 

@@ -7,6 +7,7 @@ compiled function, and the gradients of the kernels are one product each behind 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -42,11 +43,11 @@ STEPS = {
 }
 
 
-def pays(layer: keras.layers.RNN, x: Any) -> bool:
-    """Whether a training step of sequences x (n, steps, d) is faster so: in a graph, on a CPU."""
-    wide = layer.cell.units > NARROW and x.shape[1] is not None
-    on_cpu = compilation.XLA_ON_CPU and devices()[0].kind == "cpu"
-    return wide and on_cpu and not tf.executing_eagerly()
+def pays(layer: keras.layers.RNN, x: Any, training: bool) -> bool:
+    """Whether it is faster so for sequences x (n, steps, d): a training step, traced, on a CPU."""
+    if not training or tf.executing_eagerly() or not compilation.XLA_ON_CPU:
+        return False
+    return layer.cell.units > NARROW and x.shape[1] is not None and devices()[0].kind == "cpu"
 
 
 def read(
@@ -64,7 +65,6 @@ def read(
         The last output (n, u), all outputs (n, steps, u) and the states.
     """
     cell, dtype = layer.cell, layer.compute_dtype
-    mask = mask[0] if isinstance(mask, list | tuple) else mask
     weights = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if cell.use_bias else [])]
     w, u, *b = (tf.cast(tf.convert_to_tensor(v), dtype) for v in weights)
     b = b[0] if b else tf.zeros(u.shape[1], dtype)
@@ -147,7 +147,4 @@ def loops(step: Callable, steps: int, there: tf.Tensor | None) -> tuple[Callable
         d_u = tf.einsum("tni,tnj->ij", before[0], d_p)
         return d_z, d_u, tf.reduce_sum(d_p, (0, 1)), *d
 
-    return (
-        lambda *given: forwards(*given, there),
-        lambda *given: backwards(*given, there),
-    )
+    return partial(forwards, there=there), partial(backwards, there=there)

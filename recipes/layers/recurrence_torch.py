@@ -7,9 +7,9 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 
-def traced() -> bool:
-    """Whether a graph is being made, which cannot depend on lengths."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+def pays(layer: keras.layers.RNN, x: Any, training: bool) -> bool:
+    """Always, but where a graph is being made, which cannot depend on lengths."""
+    return not (torch.jit.is_tracing() or torch.compiler.is_compiling())
 
 
 def weights(layer: keras.layers.RNN) -> list[torch.Tensor]:
@@ -44,7 +44,6 @@ def read(
     Returns:
         The last output (n, u), all outputs (n, steps, u) and the states.
     """
-    mask = mask[0] if isinstance(mask, list | tuple) else mask
     if layer.go_backwards:
         x, mask = x.flip(1), None if mask is None else mask.flip(1)
     x = x.to(states[0].dtype)
